@@ -1,0 +1,26 @@
+"""What can be pruned where, one file per family behind one protocol."""
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from diffes.architectures.base import Architecture, PrunableLayer
+from diffes.architectures.dit import DiT
+from diffes.errors import CheckpointError
+
+_FAMILIES: dict[str, Callable[[Mapping[str, Any]], Architecture]] = {
+    "DiTTransformer2DModel": DiT.from_config,
+}
+
+
+def architecture_for(class_name: str, config: Mapping[str, Any]) -> Architecture:
+    """The architecture of a diffusers denoiser class; CheckpointError for unknown families."""
+    if class_name not in _FAMILIES:
+        raise CheckpointError(
+            "unknown denoiser family",
+            expected=f"one of {', '.join(sorted(_FAMILIES))}",
+            found=class_name,
+        )
+    return _FAMILIES[class_name](config)
+
+
+__all__ = ["Architecture", "PrunableLayer", "architecture_for"]

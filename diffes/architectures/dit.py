@@ -1,0 +1,348 @@
+"""DiT (Peebles & Xie, arXiv 2212.09748) as diffusers' `DiTTransformer2DModel` stores it.
+
+Names and layouts (D model width, H heads of size d, F MLP channels, L blocks, p patch, C latent channels):
+
+    patch.weight              [D, C*p*p]         blocks.i.qkv.weight    [H*3*d, D]   head-major: [head][q|k|v][d]
+    pos_embed                 [tokens, D]        blocks.i.out.weight    [H*d, D]     (in, out)
+    final.weight              [p*p*C, D]         blocks.i.fc1.weight    [F, D]
+    embedders.e.fc1|fc2, embedders.e.labels      blocks.i.fc2.weight    [F, D]       (in, out)
+    ada.weight [L*6*D, D], final_ada.weight [2*D, D]: read by the condition alone
+
+adaLN's modulation depends on timestep and label only, so the condition computes it for all steps of a request at
+once, with the 1 of (1 + scale) already added; the step takes `modulation` [B, L, 6, D] and `final_modulation`
+[B, 2, D].
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from math import log
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from diffes.architectures.base import (
+    PrunableLayer,
+    Tap,
+    Weights,
+    layer_norm,
+    parameters_of,
+    require_keys,
+)
+from diffes.errors import CheckpointError
+from diffes.schedule import BlockPlan, StagePlan
+
+_TIME_CHANNELS = 256  # width of the sinusoidal timestep embedding, fixed in diffusers
+_ADA_NORM_EPS = 1e-6  # of AdaLayerNormZero and of the last norm; the MLP's norm uses the config's
+
+
+@dataclass(frozen=True)
+class DiT:
+    """One DiT as its `transformer/config.json` describes it."""
+
+    heads: int
+    head_dim: int
+    channels: int  # of the MLP
+    depth: int
+    patch: int
+    latent_channels: int
+    out_channels: int
+    sample_size: int
+    classes: int
+    mlp_norm_eps: float
+
+    @classmethod
+    def from_config(cls, config: Mapping[str, Any]) -> "DiT":
+        """Read diffusers' config; CheckpointError for variants this family does not cover."""
+        supported = {
+            "norm_type": "ada_norm_zero",
+            "activation_fn": "gelu-approximate",
+            "attention_bias": True,
+            "norm_elementwise_affine": False,
+        }
+        require_keys(config, supported, "DiT")
+        width = config["num_attention_heads"] * config["attention_head_dim"]
+        return cls(
+            heads=config["num_attention_heads"],
+            head_dim=config["attention_head_dim"],
+            channels=4 * width,
+            depth=config["num_layers"],
+            patch=config["patch_size"],
+            latent_channels=config["in_channels"],
+            out_channels=config.get("out_channels") or config["in_channels"],
+            sample_size=config["sample_size"],
+            classes=config["num_embeds_ada_norm"],
+            mlp_norm_eps=config["norm_eps"],
+        )
+
+    @property
+    def width(self) -> int:
+        """Model width D."""
+        return self.heads * self.head_dim
+
+    @property
+    def tokens(self) -> int:
+        """Patches of one image."""
+        return (self.sample_size // self.patch) ** 2
+
+    @property
+    def latent_shape(self) -> tuple[int, int, int]:
+        """Channels, height, width of one image's latents."""
+        return self.latent_channels, self.sample_size, self.sample_size
+
+    @property
+    def dense(self) -> StagePlan:
+        """The plan that keeps everything."""
+        return (BlockPlan(self.heads, self.channels),) * self.depth
+
+    @property
+    def layers(self) -> tuple[PrunableLayer, ...]:
+        """Attention and MLP of every block."""
+        return tuple(layer for block in range(self.depth) for layer in self._layers_of(block))
+
+    def _layers_of(self, block: int) -> tuple[PrunableLayer, PrunableLayer]:
+        at = f"blocks.{block}"
+        attention = PrunableLayer(
+            block=block,
+            kind="heads",
+            units=self.heads,
+            width=self.head_dim,
+            sliced=(f"{at}.qkv.weight", f"{at}.qkv.bias"),
+            projection=f"{at}.out.weight",
+            bias=f"{at}.out.bias",
+        )
+        mlp = PrunableLayer(
+            block=block,
+            kind="channels",
+            units=self.channels,
+            width=1,
+            sliced=(f"{at}.fc1.weight", f"{at}.fc1.bias"),
+            projection=f"{at}.fc2.weight",
+            bias=f"{at}.fc2.bias",
+        )
+        return attention, mlp
+
+    def macs(self, plan: StagePlan) -> int:
+        """Multiply-accumulates of one row of one step."""
+        tokens, width = self.tokens, self.width
+        per_head = tokens * self.head_dim * (4 * width + 2 * tokens)
+        per_channel = tokens * 2 * width
+        pixels = self.patch**2 * self.latent_channels
+        ends = tokens * width * pixels * 2
+        return ends + sum(b.heads * per_head + b.channels * per_channel for b in plan)
+
+    def step_weights(self) -> tuple[str, ...]:
+        """Names the denoiser reads."""
+        ends = ("patch.weight", "patch.bias", "pos_embed", "final.weight", "final.bias")
+        blocks = tuple(name for layer in self.layers for name in (*layer.sliced, layer.projection, layer.bias))
+        return ends + blocks
+
+    def denoiser(self, plan: StagePlan, weights: Weights) -> nn.Module:
+        """The step of a stage plan on tensors already cut to it."""
+        return DiTStep(self, plan, weights)
+
+    def condition(self, weights: Weights) -> nn.Module:
+        """The condition: timesteps and labels to modulation."""
+        return DiTCondition(self, weights)
+
+    def condition_names(self) -> tuple[str, ...]:
+        """Names of the conditions, in the order the condition module returns them."""
+        return tuple(self.condition_shapes())
+
+    def condition_shapes(self) -> dict[str, tuple[int, ...]]:
+        """Shape of each condition without its leading row axis."""
+        return {
+            "modulation": (self.depth, 6, self.width),
+            "final_modulation": (2, self.width),
+        }
+
+    def convert(self, state: Weights) -> dict[str, Tensor]:
+        """diffusers' state dict in this family's names and layouts; CheckpointError if incomplete."""
+        try:
+            return self._convert(state)
+        except KeyError as error:
+            raise CheckpointError(
+                "checkpoint lacks a tensor", expected=error.args[0], found=f"{len(state)} others"
+            ) from error
+
+    def _convert(self, state: Weights) -> dict[str, Tensor]:
+        out: dict[str, Tensor] = {
+            "patch.weight": state["pos_embed.proj.weight"].flatten(1),
+            "patch.bias": state["pos_embed.proj.bias"],
+            "pos_embed": self._position_embedding(state),
+            "final.weight": self._predicted_rows(state["proj_out_2.weight"]),
+            "final.bias": self._predicted_rows(state["proj_out_2.bias"]),
+            "final_ada.weight": state["proj_out_1.weight"],
+            "final_ada.bias": state["proj_out_1.bias"],
+        }
+        ada = [f"transformer_blocks.{i}.norm1.linear" for i in range(self.depth)]
+        out["ada.weight"] = torch.cat([state[f"{name}.weight"] for name in ada])
+        out["ada.bias"] = torch.cat([state[f"{name}.bias"] for name in ada])
+        out.update(self._embedders(state))
+        for block in range(self.depth):
+            out.update(self._convert_block(state, block))
+        return {name: tensor.contiguous() for name, tensor in out.items()}
+
+    def _convert_block(self, state: Weights, block: int) -> dict[str, Tensor]:
+        source, at = f"transformer_blocks.{block}", f"blocks.{block}"
+        qkv = [f"{source}.attn1.to_{name}" for name in "qkv"]
+
+        def head_major(tensors: list[Tensor]) -> Tensor:
+            per_head = [t.unflatten(0, (self.heads, self.head_dim)) for t in tensors]
+            return torch.stack(per_head, dim=1).flatten(0, 2)
+
+        return {
+            f"{at}.qkv.weight": head_major([state[f"{name}.weight"] for name in qkv]),
+            f"{at}.qkv.bias": head_major([state[f"{name}.bias"] for name in qkv]),
+            f"{at}.out.weight": state[f"{source}.attn1.to_out.0.weight"].T,
+            f"{at}.out.bias": state[f"{source}.attn1.to_out.0.bias"],
+            f"{at}.fc1.weight": state[f"{source}.ff.net.0.proj.weight"],
+            f"{at}.fc1.bias": state[f"{source}.ff.net.0.proj.bias"],
+            f"{at}.fc2.weight": state[f"{source}.ff.net.2.weight"].T,
+            f"{at}.fc2.bias": state[f"{source}.ff.net.2.bias"],
+        }
+
+    def _embedders(self, state: Weights) -> dict[str, Tensor]:
+        """The one timestep and label embedder; diffusers keeps a copy of it in every block."""
+        names = {
+            "fc1.weight": "timestep_embedder.linear_1.weight",
+            "fc1.bias": "timestep_embedder.linear_1.bias",
+            "fc2.weight": "timestep_embedder.linear_2.weight",
+            "fc2.bias": "timestep_embedder.linear_2.bias",
+            "labels": "class_embedder.embedding_table.weight",
+        }
+        out = {}
+        for name, source in names.items():
+            copies = [state[f"transformer_blocks.{i}.norm1.emb.{source}"] for i in range(self.depth)]
+            if not all(torch.equal(copy, copies[0]) for copy in copies):
+                raise CheckpointError(
+                    f"the blocks' copies of {source} differ",
+                    expected="one embedder shared by all blocks, as in the original DiT",
+                    found="separately trained embedders",
+                    remedy="Tie them in training (examples/train_cifar10_dit.py shows how).",
+                )
+            out[f"embedder.{name}"] = copies[0]
+        return out
+
+    def _predicted_rows(self, projection: Tensor) -> Tensor:
+        """Rows that predict the noise; a learned variance has no use in a deterministic sampler."""
+        grouped = projection.view(self.patch**2, self.out_channels, *projection.shape[1:])
+        return grouped[:, : self.latent_channels].flatten(0, 1)
+
+    def _position_embedding(self, state: Weights) -> Tensor:
+        """Stored in some checkpoints, computed in others: diffusers' fixed 2-D sine-cosine table."""
+        if "pos_embed.pos_embed" in state:
+            return state["pos_embed.pos_embed"].flatten(0, 1)
+        from diffusers.models.embeddings import get_2d_sincos_pos_embed
+
+        side = self.sample_size // self.patch
+        table = get_2d_sincos_pos_embed(self.width, side, base_size=side, output_type="pt")
+        return torch.as_tensor(table, dtype=torch.float32).reshape(self.tokens, self.width)
+
+
+class DiTStep(nn.Module):
+    """One denoising step of one stage plan."""
+
+    tap: Tap | None = None
+
+    def __init__(self, dit: DiT, plan: StagePlan, weights: Weights) -> None:
+        super().__init__()
+        self.dit = dit
+        self.plan = plan
+        self.weights = parameters_of(weights)
+
+    def forward(self, latents: Tensor, modulation: Tensor, final_modulation: Tensor) -> Tensor:
+        """latents [B, C, h, w], modulation [B, L, 6, D], final_modulation [B, 2, D] → like latents."""
+        w: Any = self.weights
+        x = self._patchify(latents)  # [B, tokens, D]
+        for index, block in enumerate(self.plan):
+            shift1, scale1, gate1, shift2, scale2, gate2 = (
+                part.unsqueeze(1) for part in modulation[:, index].unbind(1)
+            )  # six of [B, 1, D]
+            at = w.blocks.get_submodule(str(index))
+            h = layer_norm(x, _ADA_NORM_EPS) * scale1 + shift1
+            x = x + gate1 * self._attention(h, at, index, block.heads)
+            h = layer_norm(x, self.dit.mlp_norm_eps) * scale2 + shift2
+            x = x + gate2 * self._mlp(h, at, index, block.channels)
+        shift, scale = final_modulation[:, :1], final_modulation[:, 1:]
+        x = layer_norm(x, _ADA_NORM_EPS) * scale + shift
+        return self._unpatchify(F.linear(x.flatten(0, 1), w.final.weight, w.final.bias))
+
+    def _attention(self, h: Tensor, at: Any, index: int, heads: int) -> Tensor:
+        tokens, size = self.dit.tokens, self.dit.head_dim
+        if heads == 0:
+            return self._bias(h, at.out)
+        qkv = F.linear(h.flatten(0, 1), at.qkv.weight, at.qkv.bias)
+        # [B*tokens, heads*3*d] -> three of [B, heads, tokens, d]
+        q, k, v = qkv.view(-1, tokens, heads, 3, size).permute(3, 0, 2, 1, 4).unbind(0)
+        mixed = F.scaled_dot_product_attention(q, k, v)
+        mixed = mixed.transpose(1, 2).reshape(-1, heads * size)
+        return self._project(mixed, at.out, f"blocks.{index}.out.weight")
+
+    def _mlp(self, h: Tensor, at: Any, index: int, channels: int) -> Tensor:
+        if channels == 0:
+            return self._bias(h, at.fc2)
+        hidden = F.linear(h.flatten(0, 1), at.fc1.weight, at.fc1.bias)
+        hidden = F.gelu(hidden, approximate="tanh")
+        return self._project(hidden, at.fc2, f"blocks.{index}.fc2.weight")
+
+    @staticmethod
+    def _bias(h: Tensor, layer: Any) -> Tensor:
+        bias: Tensor = layer.bias  # all that is left of a skipped half
+        return bias.expand_as(h)
+
+    def _project(self, inputs: Tensor, layer: Any, name: str) -> Tensor:
+        if self.tap is not None:
+            self.tap(name, inputs)
+        out = torch.addmm(layer.bias, inputs, layer.weight)
+        return out.view(-1, self.dit.tokens, self.dit.width)
+
+    def _patchify(self, latents: Tensor) -> Tensor:
+        side, p = self.dit.sample_size // self.dit.patch, self.dit.patch
+        patches = latents.reshape(-1, self.dit.latent_channels, side, p, side, p)
+        patches = patches.permute(0, 2, 4, 1, 3, 5).reshape(-1, self.dit.latent_channels * p * p)
+        w: Any = self.weights
+        x: Tensor = F.linear(patches, w.patch.weight, w.patch.bias)
+        x = x.view(-1, self.dit.tokens, self.dit.width) + w.pos_embed
+        return x
+
+    def _unpatchify(self, patches: Tensor) -> Tensor:
+        side, p, c = (
+            self.dit.sample_size // self.dit.patch,
+            self.dit.patch,
+            self.dit.latent_channels,
+        )
+        pixels = patches.view(-1, side, side, p, p, c).permute(0, 5, 1, 3, 2, 4)
+        return pixels.reshape(-1, c, side * p, side * p)
+
+
+class DiTCondition(nn.Module):
+    """Everything that depends on timestep and label only, for all steps of a request at once."""
+
+    def __init__(self, dit: DiT, weights: Weights) -> None:
+        super().__init__()
+        self.dit = dit
+        self.weights = parameters_of(weights)
+        half = _TIME_CHANNELS // 2
+        exponent = torch.arange(half, dtype=torch.float64) / (half - 1) * -log(10000)
+        self.register_buffer("frequencies", exponent.exp().float(), persistent=False)
+
+    def forward(self, timesteps: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+        """timesteps [N] float, labels [N] int64 → modulation [N, L, 6, D], final_modulation [N, 2, D]."""
+        w: Any = self.weights
+        angles = timesteps[:, None].float() * self.get_buffer("frequencies")
+        waves = torch.cat([angles.cos(), angles.sin()], dim=-1).to(w.embedder.fc1.weight.dtype)
+        hidden = F.silu(F.linear(waves, w.embedder.fc1.weight, w.embedder.fc1.bias))
+        emb = F.linear(hidden, w.embedder.fc2.weight, w.embedder.fc2.bias)
+        emb = F.silu(emb + F.embedding(labels, w.embedder.labels))
+        modulation = F.linear(emb, w.ada.weight, w.ada.bias)
+        modulation = modulation.view(-1, self.dit.depth, 6, self.dit.width)
+        final = F.linear(emb, w.final_ada.weight, w.final_ada.bias)
+        return self._add_one(modulation, 1, 4), self._add_one(final.view(-1, 2, self.dit.width), 1)
+
+    @staticmethod
+    def _add_one(modulation: Tensor, *scales: int) -> Tensor:
+        """Turn scale into 1 + scale, so that the step multiplies once."""
+        parts = list(modulation.unbind(-2))
+        return torch.stack([p + 1 if i in scales else p for i, p in enumerate(parts)], dim=-2)

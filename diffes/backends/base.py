@@ -1,0 +1,32 @@
+"""What executes subgraphs. A backend is small: condition, denoise, decode, close."""
+
+from collections.abc import Mapping
+from typing import Protocol, runtime_checkable
+
+from torch import Tensor
+
+Conditions = Mapping[str, Tensor]
+
+
+@runtime_checkable
+class Backend(Protocol):
+    """Runs the graphs of one opened bundle on one device. Tensors in and out are float32 on CPU or that device.
+
+    Not thread-safe: one owner thread calls it.
+    """
+
+    @property
+    def name(self) -> str:
+        """The backend's word in configuration, metrics and manifests."""
+
+    def condition(self, timesteps: Tensor, labels: Tensor) -> dict[str, Tensor]:
+        """timesteps [N] float32, labels [N] int64 → each condition [N, ...]."""
+
+    def denoise(self, subgraph: str, latents: Tensor, conditions: Conditions) -> Tensor:
+        """latents [B, C, h, w], conditions [B, ...] → the model's output like latents."""
+
+    def decode(self, latents: Tensor) -> Tensor:
+        """latents [B, C, h, w] → images [B, 3, H, W] in [-1, 1]."""
+
+    def close(self) -> None:
+        """Free sessions and memory; the backend cannot be used afterwards."""

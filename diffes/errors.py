@@ -1,0 +1,73 @@
+"""Every error Diffes raises on purpose.
+
+DiffesError
+├── InvalidInput      one field of a request or option; HTTP answers 422
+├── Overloaded        the engine takes no more work now; HTTP answers 429
+├── ScheduleError     a schedule that is malformed, or made for something else
+├── CheckpointError   a model folder that cannot be opened
+├── BundleError       a bundle that is damaged, incomplete or from another time
+├── BackendError      a runtime that cannot do what was asked
+├── EngineError       the engine failed or was closed while a request was in it
+├── QualityError      a measure asked of things it cannot compare
+└── SearchError       a search that cannot start or go on
+"""
+
+
+class DiffesError(Exception):
+    """Says what is wrong, what was expected, what was found, and what to do about it."""
+
+    def __init__(self, what: str, *, expected: object = None, found: object = None, remedy: str = "") -> None:
+        self.what = what
+        self.expected = expected
+        self.found = found
+        self.remedy = remedy
+        super().__init__(self._sentence())
+
+    def _sentence(self) -> str:
+        parts = [self.what]
+        if self.expected is not None:
+            parts.append(f"expected {self.expected}")
+        if self.found is not None:
+            parts.append(f"found {self.found}")
+        head = parts[0] + (": " + ", ".join(parts[1:]) if parts[1:] else "")
+        return head + (f". {self.remedy}" if self.remedy else "")
+
+
+class InvalidInput(DiffesError):
+    """One named field holds a value that cannot be served."""
+
+    def __init__(self, field: str, *, expected: object, found: object, remedy: str = "") -> None:
+        self.field = field
+        super().__init__(f"invalid {field}", expected=expected, found=found, remedy=remedy)
+
+
+class Overloaded(DiffesError):
+    """The queue is full; the caller may come back later."""
+
+
+class ScheduleError(DiffesError):
+    """A schedule is malformed, or belongs to another model or sampler."""
+
+
+class CheckpointError(DiffesError):
+    """A model folder is missing something, is unsafe to read, or is of an unknown family."""
+
+
+class BundleError(DiffesError):
+    """A bundle is damaged, incomplete, or of a format this version does not read."""
+
+
+class BackendError(DiffesError):
+    """A backend or device is missing, or a subgraph cannot run on it."""
+
+
+class EngineError(DiffesError):
+    """A request was in the engine when it failed or was closed."""
+
+
+class QualityError(DiffesError):
+    """A quality measure was asked to compare what it cannot compare."""
+
+
+class SearchError(DiffesError):
+    """A search cannot start, or cannot go on from its checkpoint."""

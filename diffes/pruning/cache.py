@@ -1,0 +1,34 @@
+"""Where calibrations are kept between a search and an export."""
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+
+from diffes.checkpoint import Checkpoint
+from diffes.pruning.calibration import Calibration, CalibrationSpec, calibrate
+
+
+def cache_folder() -> Path:
+    """`$DIFFES_CACHE`, or `diffes` in the user's cache folder."""
+    if "DIFFES_CACHE" in os.environ:
+        return Path(os.environ["DIFFES_CACHE"])
+    return Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "diffes"
+
+
+def calibration_for(
+    checkpoint: Checkpoint,
+    spec: CalibrationSpec,
+    *,
+    device: torch.device | str = "cpu",
+    progress: Callable[[float], None] = lambda _: None,
+) -> Calibration:
+    """The cached calibration of this model and spec, made now if there is none."""
+    digest = spec.digest(checkpoint.identity.fingerprint)
+    path = cache_folder() / f"calibration-{digest}.safetensors"
+    if path.exists():
+        return Calibration.load(path, checkpoint, spec)
+    made = calibrate(checkpoint, spec, device=device, progress=progress)
+    made.save(path)
+    return made

@@ -1,0 +1,107 @@
+"""A pruned model in memory: ordered weights, their compensations on demand, and a denoiser per stage plan.
+
+Search, evaluation and export read from here; a bundle is this, written down.
+"""
+
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor, nn
+
+from diffes.architectures import Architecture, PrunableLayer
+from diffes.pruning.calibration import Calibration
+from diffes.pruning.compensation import LayerCompensation, compensated_tensors
+from diffes.pruning.ordering import apply_ordering
+from diffes.pruning.prefix import Prefix, compensated_name, resolve
+from diffes.schedule import CompensationMode, StagePlan
+
+
+class PrunedModel:
+    """Ordered weights of one checkpoint on one device, and everything a stage plan needs of them.
+
+    `tensors` holds the ordered weights and every compensated tensor asked for so far. With `dtype` other than
+    float32 steps run in it; compensation is always solved in float64 and rounded once.
+    """
+
+    def __init__(
+        self,
+        architecture: Architecture,
+        weights: Mapping[str, Tensor],
+        calibration: Calibration,
+        compensation: CompensationMode,
+        *,
+        device: torch.device | str = "cpu",
+        dtype: torch.dtype = torch.float32,
+    ) -> None:
+        self.architecture = architecture
+        self.compensation = compensation
+        self.device = torch.device(device)
+        self.dtype = dtype
+        ordered = apply_ordering(architecture, weights, calibration.ordering)
+        self.tensors = {name: self._placed(tensor) for name, tensor in ordered.items()}
+        self._ordered = ordered
+        self._calibration = calibration
+        self._solvers: dict[PrunableLayer, LayerCompensation] = {}
+        self._denoisers: dict[StagePlan, nn.Module] = {}
+        step = set(architecture.step_weights())
+        self._condition = architecture.condition(
+            {name: tensor for name, tensor in self.tensors.items() if name not in step}
+        )
+        self._condition.to(self.device)
+
+    def prefixes(self, plan: StagePlan) -> dict[str, Prefix]:
+        """Which prefix of which tensor the plan's denoiser reads; solves compensations it lacks."""
+        for layer in self.architecture.layers:
+            self._compensate(layer, layer.kept(plan))
+        rows = {name: len(tensor) for name, tensor in self._ordered.items()}
+        return resolve(self.architecture, plan, self.compensation, rows)
+
+    def denoiser(self, plan: StagePlan) -> nn.Module:
+        """The plan's denoiser on views of `tensors`; kept for the next call."""
+        if plan not in self._denoisers:
+            weights = {n: p.of(self.tensors) for n, p in self.prefixes(plan).items()}
+            self._denoisers[plan] = self.architecture.denoiser(plan, weights).eval()
+        return self._denoisers[plan]
+
+    def condition_module(self) -> nn.Module:
+        """The condition on the model's own tensors."""
+        return self._condition
+
+    @torch.inference_mode()
+    def condition(self, timesteps: Tensor, labels: Tensor) -> dict[str, Tensor]:
+        """timesteps [N] float32, labels [N] int64 → each condition [N, ...] on the device."""
+        outputs = self._condition(timesteps.to(self.device), labels.to(self.device))
+        return dict(zip(self.architecture.condition_names(), outputs, strict=True))
+
+    @torch.inference_mode()
+    def denoise(self, plan: StagePlan, latents: Tensor, conditions: Mapping[str, Tensor]) -> Tensor:
+        """latents [B, C, h, w] float32 → the model's output, float32."""
+        inputs = {name: value.to(self.device, self.dtype) for name, value in conditions.items()}
+        output: Tensor = self.denoiser(plan)(latents.to(self.device, self.dtype), **inputs)
+        return output.float()
+
+    def _compensate(self, layer: PrunableLayer, kept: int) -> None:
+        name = compensated_name(layer.bias, kept)
+        if self.compensation == "none" or kept == layer.units or name in self.tensors:
+            return
+        rows = kept * layer.width
+        solved = compensated_tensors(self._solver(layer), [rows], self.compensation)
+        projection, bias = solved[rows]
+        self.tensors[name] = self._placed(bias)
+        if projection is not None and kept > 0:
+            self.tensors[compensated_name(layer.projection, kept)] = self._placed(projection)
+
+    def _solver(self, layer: PrunableLayer) -> LayerCompensation:
+        if layer not in self._solvers:
+            moments = self._calibration.ordered_moments
+            self._solvers[layer] = LayerCompensation(
+                self._ordered[layer.projection],
+                self._ordered[layer.bias],
+                moments.mean[layer.projection],
+                moments.covariance(layer.projection),
+                self._calibration.spec.damping,
+            )
+        return self._solvers[layer]
+
+    def _placed(self, tensor: Tensor) -> Tensor:
+        return tensor.to(self.device, self.dtype).contiguous()

@@ -1,0 +1,87 @@
+"""Whole trajectories in lockstep: every row at the same step. Search, calibration and evaluation run on this;
+the engine, whose rows stand at different steps, does not."""
+
+from collections.abc import Hashable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Protocol, TypeVar
+
+import torch
+from torch import Tensor
+
+from diffes.sampling import Trajectory, advance, guide
+
+Key = TypeVar("Key", bound=Hashable, contravariant=True)
+
+
+class Model(Protocol[Key]):
+    """What a rollout needs: a backend (keys are subgraph ids) or a PrunedModel (keys are stage plans)."""
+
+    def condition(self, timesteps: Tensor, labels: Tensor) -> dict[str, Tensor]: ...
+
+    def denoise(self, key: Key, latents: Tensor, conditions: Mapping[str, Tensor], /) -> Tensor: ...
+
+
+@dataclass(frozen=True)
+class State:
+    """Rows between two steps: the next step's index, latents and last x0, each [B, C, h, w] float32."""
+
+    index: int
+    latents: Tensor
+    clean: Tensor
+
+    def rows(self, rows: slice) -> "State":
+        """The same moment for some of the rows."""
+        return State(self.index, self.latents[rows], self.clean[rows])
+
+
+def initial_state(path: Trajectory, noise: Tensor) -> State:
+    """The start of a trajectory from unit noise [B, C, h, w]."""
+    return State(0, noise * path.noise_scale, torch.zeros_like(noise))
+
+
+def seeded_noise(seeds: Sequence[int], shape: tuple[int, int, int]) -> Tensor:
+    """One unit-normal row per seed, each from its own CPU generator: alone or in company the same."""
+    rows = [torch.randn(shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float32) for seed in seeds]
+    return torch.stack(rows)
+
+
+def step(
+    model: Model[Key],
+    key: Key,
+    path: Trajectory,
+    state: State,
+    labels: Tensor,
+    guidance: float,
+    unconditional: int,
+) -> State:
+    """One denoising step of every row; guidance 1 needs no unconditional rows."""
+    at = path.steps[state.index]
+    latents = state.latents * at.scale
+    if guidance != 1:
+        latents = torch.cat([latents, latents])
+        labels = torch.cat([labels, torch.full_like(labels, unconditional)])
+    conditions = model.condition(torch.full((len(labels),), float(at.timestep)), labels)
+    out = model.denoise(key, latents, conditions).to(state.latents)
+    if guidance != 1:
+        out = guide(out, guidance)
+    rows = len(state.latents)
+    latents, clean = advance([at] * rows, path.clip, state.latents, out, state.clean)
+    return State(state.index + 1, latents, clean)
+
+
+def run(
+    model: Model[Key],
+    keys: Sequence[Key],
+    path: Trajectory,
+    state: State,
+    labels: Tensor,
+    guidance: float,
+    unconditional: int,
+    stop: int | None = None,
+) -> State:
+    """Steps `state.index`..`stop` (the end), `keys[i]` naming what runs step i."""
+    stop = len(path.steps) if stop is None else stop
+    while state.index < stop:
+        key = keys[state.index]
+        state = step(model, key, path, state, labels, guidance, unconditional)
+    return state

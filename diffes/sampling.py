@@ -1,0 +1,232 @@
+"""Deterministic samplers as rows of coefficients.
+
+A diffusers scheduler keeps its step index inside and so advances one trajectory at a time. Every sampler served
+here (DDIM with η = 0, Euler, DPM-Solver++ 2M) is, per step, linear in the latents x, the model's output, the clean
+image x0 it implies and the x0 before. So the scheduler is read once, its coefficients are kept, and one batched
+update advances rows that stand at different steps:
+
+    x0     = from_x * x + from_out * out          (clipped to ±clip in pixel space, if the scheduler clips)
+    x_next = keep * x + model * out + clean * x0 + previous * x0_before
+
+Sources: DDIM arXiv 2010.02502 (12), Karras et al. arXiv 2206.00364 (alg. 1 without churn),
+DPM-Solver++ arXiv 2211.01095 (alg. 2), each in diffusers' discretisation.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from math import exp, inf, log, sqrt
+from typing import Any, NamedTuple
+
+import torch
+from diffusers.schedulers.scheduling_ddim import DDIMScheduler
+from diffusers.schedulers.scheduling_dpmsolver_multistep import DPMSolverMultistepScheduler
+from diffusers.schedulers.scheduling_euler_discrete import EulerDiscreteScheduler
+from torch import Tensor
+
+from diffes.errors import CheckpointError, InvalidInput
+
+
+class Step(NamedTuple):
+    """The coefficients of one step of one trajectory."""
+
+    timestep: float
+    scale: float  # of x before it enters the denoiser
+    from_x: float
+    from_out: float
+    keep: float
+    model: float
+    clean: float
+    previous: float
+
+
+@dataclass(frozen=True)
+class Trajectory:
+    """All steps of a sampler, the scale of its first noise, and how far x0 is clipped (inf: not at all)."""
+
+    steps: tuple[Step, ...]
+    noise_scale: float
+    clip: float
+
+    @property
+    def timesteps(self) -> tuple[float, ...]:
+        """Training timesteps the denoiser is asked at, noisy to clean."""
+        return tuple(step.timestep for step in self.steps)
+
+
+def trajectory(sampler: str, config: Mapping[str, Any], steps: int) -> Trajectory:
+    """Coefficients of `steps` steps of a diffusers scheduler class under a scheduler config.
+
+    CheckpointError for a class or option without a deterministic linear update; InvalidInput for steps out of
+    range.
+    """
+    if sampler not in _SAMPLERS:
+        raise CheckpointError("unknown sampler", expected=f"one of {', '.join(sorted(_SAMPLERS))}", found=sampler)
+    most = int(config["num_train_timesteps"])
+    if not 1 <= steps <= most:
+        raise InvalidInput("steps", expected=f"1..{most}", found=steps)
+    return _SAMPLERS[sampler](config, steps)
+
+
+def advance(steps: Sequence[Step], clip: float, x: Tensor, out: Tensor, before: Tensor) -> tuple[Tensor, Tensor]:
+    """One update of rows that may stand at different steps.
+
+    x, out, before: [B, C, h, w]; `steps` has B entries; `before` is the rows' previous x0 (any value at a first
+    step, whose coefficient is 0). Returns (x_next, x0), float32.
+    """
+    table = torch.tensor([step[2:] for step in steps], dtype=torch.float32, device=x.device)
+    from_x, from_out, keep, model, clean, previous = (column.view(-1, 1, 1, 1) for column in table.unbind(1))
+    x0 = from_x * x + from_out * out
+    if clip != inf:
+        x0 = x0.clamp(-clip, clip)
+    return keep * x + model * out + clean * x0 + previous * before, x0
+
+
+def guide(out: Tensor, guidance: float) -> Tensor:
+    """Classifier-free guidance (arXiv 2207.12598): rows [conditional; unconditional] to one prediction."""
+    conditional, unconditional = out.chunk(2)
+    return unconditional + guidance * (conditional - unconditional)
+
+
+def _ddim(config: Mapping[str, Any], steps: int) -> Trajectory:
+    scheduler = DDIMScheduler.from_config(dict(config))
+    _refuse(scheduler.config, thresholding=False)
+    scheduler.set_timesteps(steps)
+    alphas = scheduler.alphas_cumprod.double()
+    stride = scheduler.config.num_train_timesteps // steps
+    rows = []
+    for t in scheduler.timesteps.tolist():
+        now = float(alphas[t])
+        behind = t - stride
+        then = float(alphas[behind]) if behind >= 0 else float(scheduler.final_alpha_cumprod)
+        from_x, from_out = _clean_from(scheduler.config.prediction_type, sqrt(now), sqrt(1 - now))
+        noise_x, noise_out = _noise_from(scheduler.config.prediction_type, sqrt(now), sqrt(1 - now))
+        direction = sqrt(1 - then)
+        rows.append(
+            Step(
+                timestep=t,
+                scale=1.0,
+                from_x=from_x,
+                from_out=from_out,
+                keep=direction * noise_x,
+                model=direction * noise_out,
+                clean=sqrt(then),
+                previous=0.0,
+            )
+        )
+    clip = float(scheduler.config.clip_sample_range) if scheduler.config.clip_sample else inf
+    return Trajectory(tuple(rows), noise_scale=1.0, clip=clip)
+
+
+def _euler(config: Mapping[str, Any], steps: int) -> Trajectory:
+    scheduler = EulerDiscreteScheduler.from_config(dict(config))
+    scheduler.set_timesteps(steps)
+    sigmas = scheduler.sigmas.double().tolist()
+    rows = []
+    for t, sigma, behind in zip(scheduler.timesteps.tolist(), sigmas, sigmas[1:], strict=False):
+        # x = x_vp * sqrt(1 + sigma^2): the variance-preserving alpha is 1 / sqrt(1 + sigma^2)
+        root = sqrt(1 + sigma**2)
+        prediction = scheduler.config.prediction_type
+        from_x, from_out = _clean_from(prediction, 1 / root, sigma / root)
+        # dx/dsigma = (x - x0) / sigma, one Euler step
+        ratio = (behind - sigma) / sigma
+        rows.append(
+            Step(
+                timestep=t,
+                scale=1 / root,
+                from_x=from_x / root,
+                from_out=from_out,
+                keep=1 + ratio,
+                model=0.0,
+                clean=-ratio,
+                previous=0.0,
+            )
+        )
+    return Trajectory(tuple(rows), noise_scale=float(scheduler.init_noise_sigma), clip=inf)
+
+
+def _dpm_solver(config: Mapping[str, Any], steps: int) -> Trajectory:
+    scheduler = DPMSolverMultistepScheduler.from_config(dict(config))
+    _refuse(
+        scheduler.config,
+        thresholding=False,
+        algorithm_type="dpmsolver++",
+        solver_order=2,
+        solver_type="midpoint",
+        use_flow_sigmas=False,
+    )
+    scheduler.set_timesteps(steps)
+    levels = [_variance_preserving(s) for s in scheduler.sigmas.double().tolist()]
+    rows: list[Step] = []
+    for i, t in enumerate(scheduler.timesteps.tolist()):
+        (alpha, sigma), (alpha_next, sigma_next) = levels[i], levels[i + 1]
+        from_x, from_out = _clean_from(scheduler.config.prediction_type, alpha, sigma)
+        h = _log_snr(alpha_next, sigma_next) - _log_snr(alpha, sigma)
+        push = -alpha_next * (exp(-h) - 1)
+        previous = 0.0
+        if i > 0 and not _ends_first_order(scheduler.config, i, steps):
+            behind = _log_snr(alpha, sigma) - _log_snr(*levels[i - 1])
+            previous = -0.5 * push * h / behind
+        rows.append(
+            Step(
+                timestep=t,
+                scale=1.0,
+                from_x=from_x,
+                from_out=from_out,
+                keep=sigma_next / sigma,
+                model=0.0,
+                clean=push - previous,
+                previous=previous,
+            )
+        )
+    return Trajectory(tuple(rows), noise_scale=1.0, clip=inf)
+
+
+_SAMPLERS: dict[str, Callable[[Mapping[str, Any], int], Trajectory]] = {
+    "DDIMScheduler": _ddim,
+    "EulerDiscreteScheduler": _euler,
+    "DPMSolverMultistepScheduler": _dpm_solver,
+}
+SAMPLERS = tuple(_SAMPLERS)
+
+
+def _clean_from(prediction: str, alpha: float, sigma: float) -> tuple[float, float]:
+    """x0 = a * x + b * out for the model's prediction type, variance preserving."""
+    return {
+        "epsilon": (1 / alpha, -sigma / alpha),
+        "v_prediction": (alpha, -sigma),
+        "sample": (0.0, 1.0),
+    }[prediction]
+
+
+def _noise_from(prediction: str, alpha: float, sigma: float) -> tuple[float, float]:
+    """ε = a * x + b * out for the model's prediction type, variance preserving."""
+    return {
+        "epsilon": (0.0, 1.0),
+        "v_prediction": (sigma, alpha),
+        "sample": (1 / sigma, -alpha / sigma),
+    }[prediction]
+
+
+def _variance_preserving(sigma: float) -> tuple[float, float]:
+    alpha = 1 / sqrt(sigma**2 + 1)
+    return alpha, sigma * alpha
+
+
+def _log_snr(alpha: float, sigma: float) -> float:
+    return inf if sigma == 0 else log(alpha) - log(sigma)
+
+
+def _ends_first_order(config: Any, index: int, steps: int) -> bool:
+    """Whether diffusers takes the last step with the first-order update."""
+    if index != steps - 1:
+        return False
+    short = bool(config.lower_order_final) and steps < 15
+    return bool(config.euler_at_final) or short or config.final_sigmas_type == "zero"
+
+
+def _refuse(config: Any, **supported: object) -> None:
+    """CheckpointError for a scheduler option that has no linear update here."""
+    for option, value in supported.items():
+        found = getattr(config, option, value)
+        if found != value:
+            raise CheckpointError(f"unsupported scheduler option {option}", expected=value, found=found)
