@@ -1,5 +1,3 @@
 """Diffes: every denoising stage on its own pruned slice of one set of weights."""
 
-from importlib.metadata import version
-
-__version__ = version("diffes")
+__version__ = "0.1.0"

@@ -6,6 +6,7 @@ A safetensors file may have no holes, so alignment is bought with small filler t
 
 import json
 import struct
+import warnings
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from math import prod
@@ -67,6 +68,8 @@ def _plan(tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> tuple[b
             entries[f"{FILLER}{len(order)}"] = _header_entry("U8", [gap], end, gap)
             order.append(gap)
             end += gap
+        if name.startswith(FILLER) or tensor.dtype not in _NAMES:
+            raise BundleError(f"cannot store {name}", expected=f"one of {', '.join(_DTYPES)}", found=tensor.dtype)
         size = tensor.numel() * tensor.element_size()
         entries[name] = _header_entry(_NAMES[tensor.dtype], list(tensor.shape), end, size)
         order.append(name)
@@ -79,7 +82,7 @@ def _header_entry(dtype: str, shape: list[int], start: int, size: int) -> dict[s
     return {"dtype": dtype, "shape": shape, "data_offsets": [start, start + size]}
 
 
-class Blob:
+class Blob(Mapping[str, Tensor]):
     """A mapped blob; tensors are views of the map and cost no memory until touched."""
 
     def __init__(self, path: Path) -> None:
@@ -90,42 +93,39 @@ class Blob:
 
     def __getitem__(self, name: str) -> Tensor:
         entry = self.entries[name]
+        if not entry.length:  # frombuffer refuses empty views
+            return torch.empty(entry.shape, dtype=entry.dtype)
         # torch warns that the buffer is read-only; nothing here writes into a blob
-        import warnings
-
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", UserWarning)
             flat = torch.frombuffer(self._map, dtype=entry.dtype, count=prod(entry.shape), offset=entry.offset)
         return flat.view(entry.shape)
 
-    def __contains__(self, name: str) -> bool:
-        return name in self.entries
-
-    def __iter__(self) -> Iterator[str]:
+    def __iter__(self) -> Iterator[str]:  # fillers left out
         return iter(self.entries)
 
     def __len__(self) -> int:
         return len(self.entries)
 
-    def keys(self) -> Iterator[str]:
-        """Names of the tensors, fillers left out."""
-        return iter(self.entries)
-
 
 def read_header(path: Path) -> tuple[dict[str, Entry], dict[str, str]]:
-    """Entries and metadata of a blob; BundleError if the file is shorter than its header says."""
-    size = path.stat().st_size
+    """Entries and metadata of a blob; BundleError unless its tensors fill the file without a hole."""
     try:
+        size = path.stat().st_size
         with path.open("rb") as file:
             (length,) = struct.unpack("<Q", file.read(8))
-            document = json.loads(file.read(length)) if length <= size else None
-        if document is None:
-            raise ValueError(f"header of {length} bytes in a file of {size}")
+            if length > size:
+                raise ValueError(f"a header of {length} bytes in a file of {size}")
+            document = dict(json.loads(file.read(length)))
         metadata = document.pop("__metadata__", {})
         entries = {name: _entry(spec, 8 + length) for name, spec in document.items()}
-    except (ValueError, KeyError, TypeError, struct.error) as error:
-        raise BundleError(f"{path} is no readable blob", expected="a safetensors header", found=str(error)) from error
-    end = max((entry.offset + entry.length for entry in entries.values()), default=8 + length)
+    except (OSError, ValueError, KeyError, TypeError, struct.error) as error:
+        raise BundleError(f"{path} is no readable blob", expected="a safetensors header", found=error) from error
+    end = 8 + length
+    for entry in sorted(entries.values(), key=lambda entry: (entry.offset, entry.length)):
+        if entry.offset != end:
+            raise BundleError(f"{path} has a hole or an overlap", expected=f"a tensor at {end}", found=entry.offset)
+        end += entry.length
     if end != size:
         raise BundleError(f"{path} has a wrong size", expected=f"{end} bytes", found=f"{size}")
     return {n: e for n, e in entries.items() if not n.startswith(FILLER)}, metadata

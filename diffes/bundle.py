@@ -1,102 +1,25 @@
-"""A bundle: the exported folder a service runs on. Manifest, one blob, subgraphs beside it.
+"""A bundle: the exported folder a service runs on. Manifest, one blob, graphs beside it.
 
-Opening a bundle verifies every hash, shape and range before anything is served (owner: export writes it, backends
-read it).
+Opening a bundle verifies every hash, shape and range before anything is served; what is opened is read-only.
 """
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, JsonValue
+import torch
+from torch import Tensor
 
 from diffes.architectures import Architecture, architecture_for
 from diffes.blob import Blob
-from diffes.schedule import ModelIdentity, Schedule, StagePlan
-
-MANIFEST = "manifest.json"
-
-
-class _Record(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", populate_by_name=True)
-
-
-class TensorSpec(_Record):
-    """Name, dtype and shape of a graph's input or output; the leading axis is free (None)."""
-
-    name: str
-    dtype: str
-    shape: tuple[int | None, ...]
-
-
-class Graph(_Record):
-    """One ONNX file beside the blob."""
-
-    file: str
-    sha256: str
-    inputs: tuple[TensorSpec, ...]
-    outputs: tuple[TensorSpec, ...]
-
-
-class PrefixSpec(_Record):
-    """Rows of a blob tensor that a graph's initializer reads (None: all)."""
-
-    tensor: str
-    rows: int | None
-
-
-class StageReference(_Record):
-    """A stage of a schedule by position, noisy to clean."""
-
-    schedule: str
-    stage: int
-
-
-class Subgraph(Graph):
-    """The denoiser of one stage plan."""
-
-    id: str
-    plan: StagePlan
-    prefixes: dict[str, PrefixSpec]  # initializer name -> what it is of the blob
-    stages: tuple[StageReference, ...]
-
-
-class BlobRecord(_Record):
-    """The blob file; dense_bytes is what the dense model's step and condition weights take alone."""
-
-    file: str
-    sha256: str
-    bytes: int
-    dense_bytes: int
-
-
-class Decode(_Record):
-    """How latents become images: as they are (pixel space) or through the VAE's graph."""
-
-    kind: Literal["pixels", "vae"]
-    graph: Graph | None = None
-
-
-class Manifest(_Record):
-    """`manifest.json`."""
-
-    format: Literal[1] = 1
-    model: ModelIdentity
-    config: dict[str, JsonValue]
-    scheduler: dict[str, JsonValue]
-    labels: tuple[str, ...]
-    dtype: Literal["float32", "float16", "bfloat16"]
-    default: str
-    schedules: dict[str, Schedule]
-    subgraphs: tuple[Subgraph, ...]
-    condition: Graph
-    condition_prefixes: dict[str, PrefixSpec]
-    decode: Decode
-    blob: BlobRecord
-    created_with: dict[str, str] = Field(default_factory=dict)
+from diffes.errors import BundleError, CheckpointError, InvalidInput, ScheduleError
+from diffes.files import sha256_of
+from diffes.graphs import check_graph
+from diffes.manifest import WEIGHTS, Graph, Manifest, read_manifest
+from diffes.pruning.prefix import Prefix
+from diffes.sampling import Trajectory, trajectory
+from diffes.schedule import Schedule, StagePlan
 
 
 @dataclass(frozen=True)
@@ -108,14 +31,21 @@ class Bundle:
 
     @classmethod
     def open(cls, folder: Path) -> "Bundle":
-        """Read and verify; BundleError names what was expected and found."""
-        document: Any = json.loads((folder / MANIFEST).read_text())
-        return cls(folder, Manifest.model_validate(document))
+        """Read and verify everything; BundleError names what was expected and found."""
+        bundle = cls(folder, read_manifest(folder))
+        _check_files(bundle)
+        _check_schedules(bundle)
+        for graph in bundle.manifest.graphs:
+            check_graph(folder / graph.file, graph, bundle.blob)
+        return bundle
 
     @cached_property
     def architecture(self) -> Architecture:
         """The denoiser's family, from the manifest's config."""
-        return architecture_for(self.manifest.model.class_name, self.manifest.config)
+        try:
+            return architecture_for(self.manifest.model.class_name, self.manifest.config)
+        except CheckpointError as error:
+            raise BundleError(f"{self.folder}: {error.what}", expected=error.expected, found=error.found) from error
 
     @cached_property
     def blob(self) -> Blob:
@@ -126,3 +56,95 @@ class Bundle:
     def subgraph_of(self) -> Mapping[StagePlan, str]:
         """Subgraph id of each stage plan, as the router wants it."""
         return {subgraph.plan: subgraph.id for subgraph in self.manifest.subgraphs}
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """What the blob's weights are stored in."""
+        dtype: torch.dtype = getattr(torch, self.manifest.dtype)
+        return dtype
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """Label names by class id."""
+        return self.manifest.labels
+
+    @property
+    def default(self) -> str:
+        """Name of the schedule that serves a request which names none."""
+        return self.manifest.default
+
+    def weights(self, graph: Graph, tensors: Mapping[str, Tensor] | None = None) -> dict[str, Tensor]:
+        """What a graph reads, by the names its module knows, as views of `tensors` (None: of the mapped blob)."""
+        stored = self.blob if tensors is None else tensors
+        return {
+            name.removeprefix(WEIGHTS): Prefix(prefix.tensor, prefix.rows).of(stored)
+            for name, prefix in graph.prefixes.items()
+        }
+
+    def schedule(self, name: str | None = None) -> Schedule:
+        """A schedule by name (None: the default); InvalidInput lists the names there are."""
+        name = self.default if name is None else name
+        if name not in self.manifest.schedules:
+            raise InvalidInput("schedule", expected=f"one of {', '.join(self.manifest.schedules)}", found=name)
+        return self.manifest.schedules[name]
+
+    def label_id(self, label: str | int) -> int:
+        """Class id of a label given by name or number; InvalidInput lists the labels there are."""
+        if isinstance(label, str) and label in self.labels:
+            return self.labels.index(label)
+        if isinstance(label, str) and label.isdecimal():
+            label = int(label)
+        if isinstance(label, int) and 0 <= label < len(self.labels):
+            return label
+        raise InvalidInput("label", expected=f"one of {', '.join(self.labels)}", found=label)
+
+    def trajectory(self, steps: int, schedule: str | None = None) -> Trajectory:
+        """`steps` steps of the named schedule's sampler; InvalidInput if out of range."""
+        sampler = self.schedule(schedule).sampler.class_name
+        return trajectory(sampler, self.manifest.scheduler, steps)
+
+
+def _check_files(bundle: Bundle) -> None:
+    """Every file there, the blob's size first (a truncated file is named as such), then every hash."""
+    record = bundle.manifest.blob
+    files = [(record.file, record.sha256), *((graph.file, graph.sha256) for graph in bundle.manifest.graphs)]
+    for name, _ in files:
+        if not (bundle.folder / name).is_file():
+            raise BundleError(
+                f"{bundle.folder / name} is missing", expected="a file", found="none", remedy="Copy the whole bundle."
+            )
+    size = (bundle.folder / record.file).stat().st_size
+    if size != record.bytes:
+        raise BundleError(f"{record.file} has a wrong size", expected=f"{record.bytes} bytes", found=size)
+    for name, expected in files:
+        found = sha256_of(bundle.folder / name)
+        if found != expected:
+            raise BundleError(
+                f"{bundle.folder / name} is damaged",
+                expected=f"sha256 {expected}",
+                found=found,
+                remedy="Copy the bundle again, or export it again.",
+            )
+
+
+def _check_schedules(bundle: Bundle) -> None:
+    """Schedules that fit this model, each stage with a subgraph, and the default among them."""
+    manifest = bundle.manifest
+    if manifest.default not in manifest.schedules:
+        raise BundleError(
+            "the default schedule is not in the bundle",
+            expected=f"one of {', '.join(manifest.schedules)}",
+            found=manifest.default,
+        )
+    for name, schedule in manifest.schedules.items():
+        try:
+            schedule.require_fit(manifest.model, bundle.architecture.dense)
+        except ScheduleError as error:
+            raise BundleError(f"schedule {name}: {error.what}", expected=error.expected, found=error.found) from error
+        for index, stage in enumerate(schedule.stages):
+            if stage.blocks not in bundle.subgraph_of:
+                raise BundleError(
+                    f"stage {index} of schedule {name} has no subgraph",
+                    expected="a subgraph of its plan",
+                    found=", ".join(bundle.subgraph_of.values()) or "none",
+                )

@@ -14,6 +14,7 @@ from torch import Tensor
 from diffes.architectures import Architecture, architecture_for
 from diffes.errors import CheckpointError
 from diffes.files import sha256_of
+from diffes.sampling import train_timesteps
 from diffes.schedule import ModelIdentity
 
 _WEIGHTS = "diffusion_pytorch_model"
@@ -40,13 +41,15 @@ class Checkpoint:
         config = _read_json(denoiser / "config.json", "the denoiser's config")
         class_name = config.get("_class_name", "")
         weight_files(denoiser)  # refuse pickles before anything is read
+        scheduler = _read_json(folder / "scheduler" / "scheduler_config.json", "the scheduler's config")
+        train_timesteps(scheduler)
         has_vae = bool((index.get("vae") or [None])[0])
         return cls(
             folder=folder,
             denoiser_folder=denoiser,
             class_name=class_name,
             config=config,
-            scheduler_config=_read_json(folder / "scheduler" / "scheduler_config.json", "the scheduler's config"),
+            scheduler_config=scheduler,
             labels=_labels(index, architecture_for(class_name, config).classes),
             vae_folder=folder / "vae" if has_vae else None,
         )
@@ -58,10 +61,14 @@ class Checkpoint:
 
     @cached_property
     def identity(self) -> ModelIdentity:
-        """Class and fingerprint: SHA-256 over the config's meaning and the weight files' bytes."""
+        """Class and fingerprint: SHA-256 over what the configs mean and the weight files' bytes.
+
+        The scheduler's config counts: a schedule or calibration follows from the noise levels it sets.
+        """
         digest = hashlib.sha256()
-        meaning = {k: v for k, v in self.config.items() if k not in _NOT_MEANING}
-        digest.update(json.dumps(meaning, sort_keys=True).encode())
+        for config in (self.config, self.scheduler_config):
+            meaning = {k: v for k, v in config.items() if k not in _NOT_MEANING}
+            digest.update(json.dumps(meaning, sort_keys=True).encode())
         for file in weight_files(self.denoiser_folder):
             digest.update(sha256_of(file).encode())
         return ModelIdentity(class_name=self.class_name, fingerprint=digest.hexdigest())
@@ -69,7 +76,7 @@ class Checkpoint:
     @property
     def train_timesteps(self) -> int:
         """T: the number of training timesteps."""
-        return int(self.scheduler_config["num_train_timesteps"])
+        return train_timesteps(self.scheduler_config)
 
     def denoiser_state(self) -> dict[str, Tensor]:
         """diffusers' state dict of the denoiser, on CPU, in the dtype of the files."""
@@ -89,6 +96,9 @@ _NOT_MEANING = {"_diffusers_version", "_name_or_path"}
 
 def weight_files(folder: Path) -> list[Path]:
     """The safetensors files of one diffusers component, sorted; a pickle is refused, never opened."""
+    whole = folder / f"{_WEIGHTS}.safetensors"
+    if whole.exists():  # shards or another precision may lie beside it
+        return [whole]
     files = sorted(folder.glob(f"{_WEIGHTS}*.safetensors"))
     if files:
         return files
@@ -110,15 +120,22 @@ def read_state(folder: Path) -> dict[str, Tensor]:
         try:
             with safe_open(file, framework="pt") as tensors:
                 for name in tensors.keys():  # noqa: SIM118 - safe_open is no mapping
+                    if name in state:
+                        raise CheckpointError(f"{folder} holds {name} twice", expected="shards of one model")
                     state[name] = tensors.get_tensor(name)
         except SafetensorError as error:
             raise CheckpointError(f"{file} is damaged", expected="a safetensors file", found=str(error)) from error
     return state
 
 
+def read_config(folder: Path) -> dict[str, Any]:
+    """The config.json of one diffusers component."""
+    return _read_json(folder / "config.json", f"the config of {folder.name}")
+
+
 def _read_json(path: Path, what: str) -> dict[str, Any]:
     try:
-        document = json.loads(path.read_text())
+        document = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise CheckpointError(
             f"cannot read {what}",
@@ -136,6 +153,8 @@ def _labels(index: Mapping[str, Any], classes: int) -> tuple[str, ...]:
     names = index.get("id2label")
     if names is None:
         return tuple(str(i) for i in range(classes))
+    if not isinstance(names, dict):
+        raise CheckpointError("id2label is malformed", expected="a JSON object of id: name", found=names)
     try:
         return tuple(str(names[str(i)]) for i in range(classes))
     except KeyError as error:

@@ -3,6 +3,7 @@
 DiffesError
 ├── InvalidInput      one field of a request or option; HTTP answers 422
 ├── Overloaded        the engine takes no more work now; HTTP answers 429
+├── NotReady          the service is still warming up; HTTP answers 503
 ├── ScheduleError     a schedule that is malformed, or made for something else
 ├── CheckpointError   a model folder that cannot be opened
 ├── BundleError       a bundle that is damaged, incomplete or from another time
@@ -43,6 +44,10 @@ class InvalidInput(DiffesError):
 
 class Overloaded(DiffesError):
     """The queue is full; the caller may come back later."""
+
+
+class NotReady(DiffesError):
+    """The service is warming up, or failed to start."""
 
 
 class ScheduleError(DiffesError):

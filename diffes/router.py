@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from diffes.errors import ScheduleError
 from diffes.sampling import Trajectory
 from diffes.schedule import Schedule, StagePlan
 
@@ -16,6 +17,9 @@ class Route:
 
 
 def route(schedule: Schedule, subgraphs: Mapping[StagePlan, str], path: Trajectory) -> Route:
-    """Look every timestep of a trajectory up once, at admission."""
+    """Look every timestep of a trajectory up once, at admission; ScheduleError if a stage met has no subgraph."""
     stages = tuple(schedule.stage_index(timestep) for timestep in path.timesteps)
+    for index in stages:
+        if schedule.stages[index].blocks not in subgraphs:
+            raise ScheduleError(f"stage {index} has no subgraph", expected="a subgraph for each stage plan")
     return Route(stages, tuple(subgraphs[schedule.stages[i].blocks] for i in stages))

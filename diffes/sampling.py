@@ -9,7 +9,8 @@ update advances rows that stand at different steps:
     x_next = keep * x + model * out + clean * x0 + previous * x0_before
 
 Sources: DDIM arXiv 2010.02502 (12), Karras et al. arXiv 2206.00364 (alg. 1 without churn),
-DPM-Solver++ arXiv 2211.01095 (alg. 2), each in diffusers' discretisation.
+DPM-Solver++ arXiv 2211.01095 (alg. 2), each in diffusers' discretisation. diffusers is imported where it is used:
+that takes seconds, which a process that reads no scheduler need not wait for.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -18,9 +19,6 @@ from math import exp, inf, log, sqrt
 from typing import Any, NamedTuple
 
 import torch
-from diffusers.schedulers.scheduling_ddim import DDIMScheduler
-from diffusers.schedulers.scheduling_dpmsolver_multistep import DPMSolverMultistepScheduler
-from diffusers.schedulers.scheduling_euler_discrete import EulerDiscreteScheduler
 from torch import Tensor
 
 from diffes.errors import CheckpointError, InvalidInput
@@ -61,10 +59,21 @@ def trajectory(sampler: str, config: Mapping[str, Any], steps: int) -> Trajector
     """
     if sampler not in _SAMPLERS:
         raise CheckpointError("unknown sampler", expected=f"one of {', '.join(sorted(_SAMPLERS))}", found=sampler)
-    most = int(config["num_train_timesteps"])
+    most = train_timesteps(config)
     if not 1 <= steps <= most:
         raise InvalidInput("steps", expected=f"1..{most}", found=steps)
-    return _SAMPLERS[sampler](config, steps)
+    try:
+        return _SAMPLERS[sampler](config, steps)
+    except (TypeError, ValueError, NotImplementedError) as error:  # how diffusers refuses an option's value
+        raise CheckpointError("unusable scheduler config", expected=f"a config of {sampler}", found=error) from error
+
+
+def train_timesteps(config: Mapping[str, Any]) -> int:
+    """T of a scheduler config; CheckpointError if it has none."""
+    found = config.get("num_train_timesteps")
+    if not isinstance(found, int) or found < 1:
+        raise CheckpointError("scheduler config has no num_train_timesteps", expected="a count", found=found)
+    return found
 
 
 def advance(steps: Sequence[Step], clip: float, x: Tensor, out: Tensor, before: Tensor) -> tuple[Tensor, Tensor]:
@@ -81,20 +90,25 @@ def advance(steps: Sequence[Step], clip: float, x: Tensor, out: Tensor, before: 
     return keep * x + model * out + clean * x0 + previous * before, x0
 
 
-def guide(out: Tensor, guidance: float) -> Tensor:
-    """Classifier-free guidance (arXiv 2207.12598): rows [conditional; unconditional] to one prediction."""
+def guide(out: Tensor, guidance: float | Tensor) -> Tensor:
+    """Classifier-free guidance (arXiv 2207.12598): rows [conditional; unconditional] to one prediction.
+
+    `guidance` is one number, or one per row as [B, 1, 1, 1].
+    """
     conditional, unconditional = out.chunk(2)
     return unconditional + guidance * (conditional - unconditional)
 
 
 def _ddim(config: Mapping[str, Any], steps: int) -> Trajectory:
+    from diffusers.schedulers.scheduling_ddim import DDIMScheduler
+
     scheduler = DDIMScheduler.from_config(dict(config))
     _refuse(scheduler.config, thresholding=False)
-    scheduler.set_timesteps(steps)
+    timesteps = _spaced(scheduler, steps)
     alphas = scheduler.alphas_cumprod.double()
     stride = scheduler.config.num_train_timesteps // steps
     rows = []
-    for t in scheduler.timesteps.tolist():
+    for t in timesteps:
         now = float(alphas[t])
         behind = t - stride
         then = float(alphas[behind]) if behind >= 0 else float(scheduler.final_alpha_cumprod)
@@ -118,11 +132,14 @@ def _ddim(config: Mapping[str, Any], steps: int) -> Trajectory:
 
 
 def _euler(config: Mapping[str, Any], steps: int) -> Trajectory:
+    from diffusers.schedulers.scheduling_euler_discrete import EulerDiscreteScheduler
+
     scheduler = EulerDiscreteScheduler.from_config(dict(config))
-    scheduler.set_timesteps(steps)
+    _refuse(scheduler.config, timestep_type="discrete")
+    timesteps = _spaced(scheduler, steps)
     sigmas = scheduler.sigmas.double().tolist()
     rows = []
-    for t, sigma, behind in zip(scheduler.timesteps.tolist(), sigmas, sigmas[1:], strict=False):
+    for t, sigma, behind in zip(timesteps, sigmas, sigmas[1:], strict=False):
         # x = x_vp * sqrt(1 + sigma^2): the variance-preserving alpha is 1 / sqrt(1 + sigma^2)
         root = sqrt(1 + sigma**2)
         prediction = scheduler.config.prediction_type
@@ -145,6 +162,8 @@ def _euler(config: Mapping[str, Any], steps: int) -> Trajectory:
 
 
 def _dpm_solver(config: Mapping[str, Any], steps: int) -> Trajectory:
+    from diffusers.schedulers.scheduling_dpmsolver_multistep import DPMSolverMultistepScheduler
+
     scheduler = DPMSolverMultistepScheduler.from_config(dict(config))
     _refuse(
         scheduler.config,
@@ -154,10 +173,10 @@ def _dpm_solver(config: Mapping[str, Any], steps: int) -> Trajectory:
         solver_type="midpoint",
         use_flow_sigmas=False,
     )
-    scheduler.set_timesteps(steps)
+    timesteps = _spaced(scheduler, steps)
     levels = [_variance_preserving(s) for s in scheduler.sigmas.double().tolist()]
     rows: list[Step] = []
-    for i, t in enumerate(scheduler.timesteps.tolist()):
+    for i, t in enumerate(timesteps):
         (alpha, sigma), (alpha_next, sigma_next) = levels[i], levels[i + 1]
         from_x, from_out = _clean_from(scheduler.config.prediction_type, alpha, sigma)
         h = _log_snr(alpha_next, sigma_next) - _log_snr(alpha, sigma)
@@ -189,22 +208,51 @@ _SAMPLERS: dict[str, Callable[[Mapping[str, Any], int], Trajectory]] = {
 SAMPLERS = tuple(_SAMPLERS)
 
 
+def _spaced(scheduler: Any, steps: int) -> list[float]:
+    """Set and return the scheduler's timesteps; InvalidInput for a count its spacing cannot give.
+
+    diffusers then repeats noise levels or leaves 0..T-1: "trailing" ends at -1 for 61 of 1000, for one.
+    """
+    scheduler.set_timesteps(steps)
+    timesteps: list[float] = scheduler.timesteps.tolist()
+    levels = scheduler.sigmas.tolist()[:steps] if hasattr(scheduler, "sigmas") else timesteps
+    last = scheduler.config.num_train_timesteps - 1
+    if len(timesteps) == len(set(levels)) == steps and all(0 <= t <= last for t in timesteps):
+        return timesteps
+    raise InvalidInput(
+        "steps",
+        expected=f"a number that timestep spacing {scheduler.config.timestep_spacing!r} can place in 0..{last}",
+        found=steps,
+        remedy="Ask for a few steps more or less.",
+    )
+
+
 def _clean_from(prediction: str, alpha: float, sigma: float) -> tuple[float, float]:
     """x0 = a * x + b * out for the model's prediction type, variance preserving."""
-    return {
-        "epsilon": (1 / alpha, -sigma / alpha),
-        "v_prediction": (alpha, -sigma),
-        "sample": (0.0, 1.0),
-    }[prediction]
+    if prediction == "epsilon":
+        if alpha == 0:
+            raise CheckpointError(
+                "noise prediction says nothing about the image at zero signal",
+                expected="rescale_betas_zero_snr with v_prediction or sample",
+                found=prediction,
+            )
+        return 1 / alpha, -sigma / alpha
+    if prediction == "v_prediction":
+        return alpha, -sigma
+    if prediction == "sample":
+        return 0.0, 1.0
+    raise CheckpointError(
+        "unsupported scheduler option prediction_type", expected="epsilon, v_prediction or sample", found=prediction
+    )
 
 
 def _noise_from(prediction: str, alpha: float, sigma: float) -> tuple[float, float]:
     """ε = a * x + b * out for the model's prediction type, variance preserving."""
-    return {
-        "epsilon": (0.0, 1.0),
-        "v_prediction": (sigma, alpha),
-        "sample": (1 / sigma, -alpha / sigma),
-    }[prediction]
+    if prediction == "epsilon":
+        return 0.0, 1.0
+    if prediction == "v_prediction":
+        return sigma, alpha
+    return 1 / sigma, -alpha / sigma
 
 
 def _variance_preserving(sigma: float) -> tuple[float, float]:

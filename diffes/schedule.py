@@ -20,8 +20,8 @@ CompensationMode = Literal["none", "bias", "full"]
 class BlockPlan(NamedTuple):
     """Heads and MLP channels one block keeps; 0 skips that half, two zeros the block."""
 
-    heads: Annotated[int, Field(ge=0)]
-    channels: Annotated[int, Field(ge=0)]
+    heads: Annotated[int, Field(ge=0, strict=True)]
+    channels: Annotated[int, Field(ge=0, strict=True)]
 
 
 StagePlan = tuple[BlockPlan, ...]
@@ -34,8 +34,8 @@ class _Record(BaseModel):
 class Stage(_Record):
     """A closed interval of training timesteps and the plan its steps run on."""
 
-    high: int = Field(ge=0)
-    low: int = Field(ge=0)
+    high: int = Field(ge=0, strict=True)
+    low: int = Field(ge=0, strict=True)
     blocks: StagePlan
 
     @model_validator(mode="after")
@@ -56,16 +56,16 @@ class Sampler(_Record):
     """The sampler a schedule was made for; its steps weigh the stages' cost."""
 
     class_name: str = Field(alias="class")
-    steps: int = Field(ge=1)
-    guidance: float
+    steps: int = Field(ge=1, strict=True)
+    guidance: float = Field(allow_inf_nan=False)
 
 
 class Cost(_Record):
     """What one image costs under the sampler, in multiply-accumulates; latency in seconds."""
 
-    macs: int = Field(ge=0)
-    dense_macs: int = Field(gt=0)
-    latency: float | None = None
+    macs: int = Field(ge=0, strict=True)
+    dense_macs: int = Field(gt=0, strict=True)
+    latency: float | None = Field(default=None, ge=0, allow_inf_nan=False)
 
     @property
     def macs_removed(self) -> float:
@@ -106,6 +106,26 @@ class Schedule(_Record):
     def stage_index(self, timestep: float) -> int:
         """Index of the stage that runs `timestep` (samplers may give fractions; T=1000 → 0..999)."""
         return stage_index([(stage.high, stage.low) for stage in self.stages], timestep)
+
+    def require_fit(self, model: ModelIdentity, dense: StagePlan) -> None:
+        """ScheduleError unless the plans are of `model` and keep no more than its `dense` plan has."""
+        if self.model != model:
+            raise ScheduleError(
+                "the schedule was made for another model",
+                expected=f"{model.class_name} {model.fingerprint[:16]}",
+                found=f"{self.model.class_name} {self.model.fingerprint[:16]}",
+                remedy="Search a schedule for this model.",
+            )
+        for index, stage in enumerate(self.stages):
+            if len(stage.blocks) != len(dense):
+                raise ScheduleError(
+                    f"stage {index} plans too few or too many blocks", expected=len(dense), found=len(stage.blocks)
+                )
+            for block, (kept, whole) in enumerate(zip(stage.blocks, dense, strict=True)):
+                if kept.heads > whole.heads or kept.channels > whole.channels:
+                    raise ScheduleError(
+                        f"stage {index} keeps more than block {block} has", expected=tuple(whole), found=tuple(kept)
+                    )
 
     def save(self, path: Path) -> None:
         """Write `schedule.json`, whole or not at all."""

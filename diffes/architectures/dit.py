@@ -5,7 +5,7 @@ Names and layouts (D model width, H heads of size d, F MLP channels, L blocks, p
     patch.weight              [D, C*p*p]         blocks.i.qkv.weight    [H*3*d, D]   head-major: [head][q|k|v][d]
     pos_embed                 [tokens, D]        blocks.i.out.weight    [H*d, D]     (in, out)
     final.weight              [p*p*C, D]         blocks.i.fc1.weight    [F, D]
-    embedders.e.fc1|fc2, embedders.e.labels      blocks.i.fc2.weight    [F, D]       (in, out)
+    embedder.fc1|fc2, embedder.labels            blocks.i.fc2.weight    [F, D]       (in, out)
     ada.weight [L*6*D, D], final_ada.weight [2*D, D]: read by the condition alone
 
 adaLN's modulation depends on timestep and label only, so the condition computes it for all steps of a request at
@@ -30,10 +30,12 @@ from diffes.architectures.base import (
     parameters_of,
     require_keys,
 )
+from diffes.architectures.dit_weights import convert
 from diffes.errors import CheckpointError
 from diffes.schedule import BlockPlan, StagePlan
 
 _TIME_CHANNELS = 256  # width of the sinusoidal timestep embedding, fixed in diffusers
+_MLP_NORM_EPS = 1e-5  # of configs that name none, as in diffusers
 _ADA_NORM_EPS = 1e-6  # of AdaLayerNormZero and of the last norm; the MLP's norm uses the config's
 
 
@@ -62,6 +64,27 @@ class DiT:
             "norm_elementwise_affine": False,
         }
         require_keys(config, supported, "DiT")
+        dit = cls._of(config)
+        if dit.out_channels not in (dit.latent_channels, 2 * dit.latent_channels):
+            raise CheckpointError(
+                "DiT config has unsupported out_channels",
+                expected=f"{dit.latent_channels} (noise) or {2 * dit.latent_channels} (noise and variance)",
+                found=dit.out_channels,
+            )
+        if dit.sample_size % dit.patch:
+            raise CheckpointError(
+                "DiT config cannot be cut into patches",
+                expected=f"a sample_size divisible by {dit.patch}",
+                found=dit.sample_size,
+            )
+        return dit
+
+    @classmethod
+    def _of(cls, config: Mapping[str, Any]) -> "DiT":
+        sizes = ("num_attention_heads", "attention_head_dim", "num_layers", "patch_size", "in_channels", "sample_size")
+        for key in (*sizes, "num_embeds_ada_norm"):
+            if not isinstance(config.get(key), int) or config[key] < 1:
+                raise CheckpointError(f"DiT config has no {key}", expected="a count", found=config.get(key))
         width = config["num_attention_heads"] * config["attention_head_dim"]
         return cls(
             heads=config["num_attention_heads"],
@@ -73,7 +96,7 @@ class DiT:
             out_channels=config.get("out_channels") or config["in_channels"],
             sample_size=config["sample_size"],
             classes=config["num_embeds_ada_norm"],
-            mlp_norm_eps=config["norm_eps"],
+            mlp_norm_eps=config.get("norm_eps", _MLP_NORM_EPS),
         )
 
     @property
@@ -158,87 +181,8 @@ class DiT:
         }
 
     def convert(self, state: Weights) -> dict[str, Tensor]:
-        """diffusers' state dict in this family's names and layouts; CheckpointError if incomplete."""
-        try:
-            return self._convert(state)
-        except KeyError as error:
-            raise CheckpointError(
-                "checkpoint lacks a tensor", expected=error.args[0], found=f"{len(state)} others"
-            ) from error
-
-    def _convert(self, state: Weights) -> dict[str, Tensor]:
-        out: dict[str, Tensor] = {
-            "patch.weight": state["pos_embed.proj.weight"].flatten(1),
-            "patch.bias": state["pos_embed.proj.bias"],
-            "pos_embed": self._position_embedding(state),
-            "final.weight": self._predicted_rows(state["proj_out_2.weight"]),
-            "final.bias": self._predicted_rows(state["proj_out_2.bias"]),
-            "final_ada.weight": state["proj_out_1.weight"],
-            "final_ada.bias": state["proj_out_1.bias"],
-        }
-        ada = [f"transformer_blocks.{i}.norm1.linear" for i in range(self.depth)]
-        out["ada.weight"] = torch.cat([state[f"{name}.weight"] for name in ada])
-        out["ada.bias"] = torch.cat([state[f"{name}.bias"] for name in ada])
-        out.update(self._embedders(state))
-        for block in range(self.depth):
-            out.update(self._convert_block(state, block))
-        return {name: tensor.contiguous() for name, tensor in out.items()}
-
-    def _convert_block(self, state: Weights, block: int) -> dict[str, Tensor]:
-        source, at = f"transformer_blocks.{block}", f"blocks.{block}"
-        qkv = [f"{source}.attn1.to_{name}" for name in "qkv"]
-
-        def head_major(tensors: list[Tensor]) -> Tensor:
-            per_head = [t.unflatten(0, (self.heads, self.head_dim)) for t in tensors]
-            return torch.stack(per_head, dim=1).flatten(0, 2)
-
-        return {
-            f"{at}.qkv.weight": head_major([state[f"{name}.weight"] for name in qkv]),
-            f"{at}.qkv.bias": head_major([state[f"{name}.bias"] for name in qkv]),
-            f"{at}.out.weight": state[f"{source}.attn1.to_out.0.weight"].T,
-            f"{at}.out.bias": state[f"{source}.attn1.to_out.0.bias"],
-            f"{at}.fc1.weight": state[f"{source}.ff.net.0.proj.weight"],
-            f"{at}.fc1.bias": state[f"{source}.ff.net.0.proj.bias"],
-            f"{at}.fc2.weight": state[f"{source}.ff.net.2.weight"].T,
-            f"{at}.fc2.bias": state[f"{source}.ff.net.2.bias"],
-        }
-
-    def _embedders(self, state: Weights) -> dict[str, Tensor]:
-        """The one timestep and label embedder; diffusers keeps a copy of it in every block."""
-        names = {
-            "fc1.weight": "timestep_embedder.linear_1.weight",
-            "fc1.bias": "timestep_embedder.linear_1.bias",
-            "fc2.weight": "timestep_embedder.linear_2.weight",
-            "fc2.bias": "timestep_embedder.linear_2.bias",
-            "labels": "class_embedder.embedding_table.weight",
-        }
-        out = {}
-        for name, source in names.items():
-            copies = [state[f"transformer_blocks.{i}.norm1.emb.{source}"] for i in range(self.depth)]
-            if not all(torch.equal(copy, copies[0]) for copy in copies):
-                raise CheckpointError(
-                    f"the blocks' copies of {source} differ",
-                    expected="one embedder shared by all blocks, as in the original DiT",
-                    found="separately trained embedders",
-                    remedy="Tie them in training (examples/train_cifar10_dit.py shows how).",
-                )
-            out[f"embedder.{name}"] = copies[0]
-        return out
-
-    def _predicted_rows(self, projection: Tensor) -> Tensor:
-        """Rows that predict the noise; a learned variance has no use in a deterministic sampler."""
-        grouped = projection.view(self.patch**2, self.out_channels, *projection.shape[1:])
-        return grouped[:, : self.latent_channels].flatten(0, 1)
-
-    def _position_embedding(self, state: Weights) -> Tensor:
-        """Stored in some checkpoints, computed in others: diffusers' fixed 2-D sine-cosine table."""
-        if "pos_embed.pos_embed" in state:
-            return state["pos_embed.pos_embed"].flatten(0, 1)
-        from diffusers.models.embeddings import get_2d_sincos_pos_embed
-
-        side = self.sample_size // self.patch
-        table = get_2d_sincos_pos_embed(self.width, side, base_size=side, output_type="pt")
-        return torch.as_tensor(table, dtype=torch.float32).reshape(self.tokens, self.width)
+        """diffusers' state dict in this family's names and layouts; CheckpointError unless it fits the config."""
+        return convert(self, state)
 
 
 class DiTStep(nn.Module):
@@ -257,40 +201,39 @@ class DiTStep(nn.Module):
         w: Any = self.weights
         x = self._patchify(latents)  # [B, tokens, D]
         for index, block in enumerate(self.plan):
-            shift1, scale1, gate1, shift2, scale2, gate2 = (
-                part.unsqueeze(1) for part in modulation[:, index].unbind(1)
-            )  # six of [B, 1, D]
+            shift1, scale1, gate1, shift2, scale2, gate2 = _rows(modulation[:, index])  # six of [B, 1, D]
             at = w.blocks.get_submodule(str(index))
             h = layer_norm(x, _ADA_NORM_EPS) * scale1 + shift1
             x = x + gate1 * self._attention(h, at, index, block.heads)
             h = layer_norm(x, self.dit.mlp_norm_eps) * scale2 + shift2
             x = x + gate2 * self._mlp(h, at, index, block.channels)
-        shift, scale = final_modulation[:, :1], final_modulation[:, 1:]
+        shift, scale = _rows(final_modulation)
         x = layer_norm(x, _ADA_NORM_EPS) * scale + shift
         return self._unpatchify(F.linear(x.flatten(0, 1), w.final.weight, w.final.bias))
 
     def _attention(self, h: Tensor, at: Any, index: int, heads: int) -> Tensor:
-        tokens, size = self.dit.tokens, self.dit.head_dim
         if heads == 0:
-            return self._bias(h, at.out)
+            return self._bias(at.out)
+        rows, tokens = h.shape[:2]
         qkv = F.linear(h.flatten(0, 1), at.qkv.weight, at.qkv.bias)
-        # [B*tokens, heads*3*d] -> three of [B, heads, tokens, d]
-        q, k, v = qkv.view(-1, tokens, heads, 3, size).permute(3, 0, 2, 1, 4).unbind(0)
+        # [B*tokens, heads*3*d] -> three of [B, heads, tokens, d]; -1 where heads would stand, so that one traced
+        # graph serves every number of heads
+        q, k, v = qkv.view(rows, tokens, -1, 3, self.dit.head_dim).permute(3, 0, 2, 1, 4).unbind(0)
         mixed = F.scaled_dot_product_attention(q, k, v)
-        mixed = mixed.transpose(1, 2).reshape(-1, heads * size)
+        mixed = mixed.transpose(1, 2).contiguous().view(rows * tokens, -1)
         return self._project(mixed, at.out, f"blocks.{index}.out.weight")
 
     def _mlp(self, h: Tensor, at: Any, index: int, channels: int) -> Tensor:
         if channels == 0:
-            return self._bias(h, at.fc2)
+            return self._bias(at.fc2)
         hidden = F.linear(h.flatten(0, 1), at.fc1.weight, at.fc1.bias)
         hidden = F.gelu(hidden, approximate="tanh")
         return self._project(hidden, at.fc2, f"blocks.{index}.fc2.weight")
 
     @staticmethod
-    def _bias(h: Tensor, layer: Any) -> Tensor:
-        bias: Tensor = layer.bias  # all that is left of a skipped half
-        return bias.expand_as(h)
+    def _bias(layer: Any) -> Tensor:
+        bias: Tensor = layer.bias  # all that is left of a skipped half, [D]
+        return bias
 
     def _project(self, inputs: Tensor, layer: Any, name: str) -> Tensor:
         if self.tap is not None:
@@ -303,9 +246,8 @@ class DiTStep(nn.Module):
         patches = latents.reshape(-1, self.dit.latent_channels, side, p, side, p)
         patches = patches.permute(0, 2, 4, 1, 3, 5).reshape(-1, self.dit.latent_channels * p * p)
         w: Any = self.weights
-        x: Tensor = F.linear(patches, w.patch.weight, w.patch.bias)
-        x = x.view(-1, self.dit.tokens, self.dit.width) + w.pos_embed
-        return x
+        positions: Tensor = w.pos_embed
+        return F.linear(patches, w.patch.weight, w.patch.bias).view(-1, *positions.shape) + positions
 
     def _unpatchify(self, patches: Tensor) -> Tensor:
         side, p, c = (
@@ -317,6 +259,11 @@ class DiTStep(nn.Module):
         return pixels.reshape(-1, c, side * p, side * p)
 
 
+def _rows(modulation: Tensor) -> list[Tensor]:
+    """[B, n, D] → n of [B, 1, D]; slices, which every runtime has (split exports as a sequence)."""
+    return [modulation[:, i : i + 1] for i in range(modulation.shape[1])]
+
+
 class DiTCondition(nn.Module):
     """Everything that depends on timestep and label only, for all steps of a request at once."""
 
@@ -325,8 +272,9 @@ class DiTCondition(nn.Module):
         self.dit = dit
         self.weights = parameters_of(weights)
         half = _TIME_CHANNELS // 2
-        exponent = torch.arange(half, dtype=torch.float64) / (half - 1) * -log(10000)
-        self.register_buffer("frequencies", exponent.exp().float(), persistent=False)
+        # float32 throughout, as in training: at timestep 999 the last digit of a frequency is 1e-4 of a radian
+        exponent = torch.arange(half, dtype=torch.float32) * -log(10000) / (half - 1)
+        self.register_buffer("frequencies", exponent.exp(), persistent=False)
 
     def forward(self, timesteps: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
         """timesteps [N] float, labels [N] int64 → modulation [N, L, 6, D], final_modulation [N, 2, D]."""

@@ -10,16 +10,19 @@ import json
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, replace
 from functools import cached_property
+from math import inf
 from pathlib import Path
+from typing import Any
 
 import torch
+from pydantic import ConfigDict, JsonValue, TypeAdapter, ValidationError
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
 from diffes.architectures import Architecture
 from diffes.checkpoint import Checkpoint
-from diffes.errors import CheckpointError
+from diffes.errors import CheckpointError, InvalidInput
 from diffes.files import atomic_path
 from diffes.pruning.moments import MomentAccumulator, Moments, weighted_average
 from diffes.pruning.ordering import Ordering, order_moments, order_units
@@ -27,7 +30,9 @@ from diffes.rollout import initial_state, seeded_noise, step
 from diffes.sampling import trajectory
 from diffes.schedule import Sampler, equal_intervals, executed_steps, stage_index
 
-_SEED_OFFSET = 1 << 40  # calibration noise is never a seed a user or a probe would take
+CALIBRATION_FILE = "calibration.safetensors"  # as a search leaves it beside its schedule.json
+# Calibration noise is never a seed a user or a probe would take. torch's CPU generator reads 32 bits of a seed.
+_SEED_OFFSET = 9 << 28
 
 
 @dataclass(frozen=True)
@@ -42,11 +47,39 @@ class CalibrationSpec:
     damping: float = 1e-3
     seed: int = 0
 
+    __pydantic_config__ = ConfigDict(extra="forbid")
+
+    def __post_init__(self) -> None:
+        for name in ("images", "batch", "stages"):
+            if getattr(self, name) < 1:
+                raise InvalidInput(f"calibration {name}", expected="1 or more", found=getattr(self, name))
+        if not 0 < self.token_share <= 1:
+            raise InvalidInput("calibration token_share", expected="more than 0, at most 1", found=self.token_share)
+        if not 0 < self.damping < inf:
+            raise InvalidInput("calibration damping", expected="more than 0", found=self.damping)
+
+    def to_json(self) -> dict[str, JsonValue]:
+        """Plain JSON; schedules carry it, so that an export prunes by the calibration that was searched on."""
+        return {**asdict(replace(self, sampler=None)), "sampler": self.sampler.model_dump(by_alias=True)}  # type: ignore[arg-type]
+
+    @classmethod
+    def from_json(cls, document: Any) -> "CalibrationSpec":
+        """What `to_json` wrote; CheckpointError for anything else."""
+        try:
+            return _SPEC.validate_python(document)
+        except ValidationError as error:
+            first = error.errors()[0]
+            raise CheckpointError(
+                "calibration spec is malformed", expected=first["msg"], found=repr(first["input"])[:200]
+            ) from error
+
     def digest(self, fingerprint: str) -> str:
         """Names this calibration of that model; 16 hex digits."""
-        document = asdict(replace(self, sampler=self.sampler.model_dump()))  # type: ignore[arg-type]
-        text = json.dumps([1, fingerprint, document], sort_keys=True)
+        text = json.dumps([2, fingerprint, self.to_json()], sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+_SPEC = TypeAdapter(CalibrationSpec)
 
 
 @dataclass(frozen=True)
@@ -82,37 +115,44 @@ class Calibration:
         metadata = {
             "fingerprint": self.fingerprint,
             "digest": self.spec.digest(self.fingerprint),
+            "spec": json.dumps(self.spec.to_json()),
             "rows": str(self.moments.rows),
         }
         with atomic_path(path) as temporary:
             save_file(tensors, temporary, metadata)
 
     @classmethod
-    def load(cls, path: Path, checkpoint: Checkpoint, spec: CalibrationSpec) -> "Calibration":
-        """Read a calibration made for `checkpoint`; CheckpointError if it was made for another model."""
+    def load(cls, path: Path, checkpoint: Checkpoint, spec: CalibrationSpec | None = None) -> "Calibration":
+        """Read a calibration; CheckpointError if it was not made for this `checkpoint` (and `spec`, if given)."""
+        fingerprint = checkpoint.identity.fingerprint
+        names = [layer.projection for layer in checkpoint.architecture.layers]
         try:
             with safe_open(path, framework="pt") as file:
                 metadata = file.metadata() or {}
-                tensors = {n: file.get_tensor(n) for n in file.keys()}  # noqa: SIM118
-        except (OSError, SafetensorError) as error:
+                _require(path, metadata, "fingerprint", fingerprint)
+                if spec is not None:
+                    _require(path, metadata, "digest", spec.digest(fingerprint))
+                stored = CalibrationSpec.from_json(json.loads(metadata["spec"]))
+                moments = Moments(
+                    mean={n: file.get_tensor(f"{n}.mean").double() for n in names},
+                    second={n: file.get_tensor(f"{n}.second").double() for n in names},
+                    rows=int(metadata["rows"]),
+                )
+                ordering = {n: file.get_tensor(f"{n}.ordering") for n in names}
+        except (OSError, KeyError, ValueError, SafetensorError) as error:
             raise CheckpointError(
-                f"cannot read calibration {path}", expected="safetensors", found=str(error)
+                f"cannot read calibration {path}", expected="safetensors", found=error, remedy="Delete it."
             ) from error
-        fingerprint = checkpoint.identity.fingerprint
-        if metadata.get("fingerprint") != fingerprint:
-            raise CheckpointError(
-                f"calibration {path} is of another model",
-                expected=fingerprint[:16],
-                found=str(metadata.get("fingerprint"))[:16],
-            )
-        names = [layer.projection for layer in checkpoint.architecture.layers]
-        moments = Moments(
-            mean={n: tensors[f"{n}.mean"].double() for n in names},
-            second={n: tensors[f"{n}.second"].double() for n in names},
-            rows=int(metadata["rows"]),
+        return cls(fingerprint, stored, ordering, moments, checkpoint.architecture)
+
+
+def _require(path: Path, metadata: Mapping[str, str], key: str, wanted: str) -> None:
+    if metadata.get(key) != wanted:
+        raise CheckpointError(
+            f"calibration {path} is of another model or spec",
+            expected=f"{key} {wanted[:16]}",
+            found=str(metadata.get(key))[:16],
         )
-        ordering = {n: tensors[f"{n}.ordering"] for n in names}
-        return cls(fingerprint, spec, ordering, moments, checkpoint.architecture)
 
 
 class _DenseModel:
@@ -121,18 +161,18 @@ class _DenseModel:
     def __init__(self, architecture: Architecture, weights: Mapping[str, Tensor]) -> None:
         self._names = architecture.condition_names()
         step_names = architecture.step_weights()
+        self._device = next(iter(weights.values())).device
         self.denoiser = architecture.denoiser(architecture.dense, {name: weights[name] for name in step_names})
         self._condition = architecture.condition(
             {name: tensor for name, tensor in weights.items() if name not in set(step_names)}
-        )
+        ).to(self._device)  # a condition may hold tables of its own
 
     def condition(self, timesteps: Tensor, labels: Tensor) -> dict[str, Tensor]:
-        device = next(self._condition.parameters()).device
-        outputs = self._condition(timesteps.to(device), labels.to(device))
+        outputs = self._condition(timesteps.to(self._device), labels.to(self._device))
         return dict(zip(self._names, outputs, strict=True))
 
     def denoise(self, _key: None, latents: Tensor, conditions: Mapping[str, Tensor], /) -> Tensor:
-        out: Tensor = self.denoiser(latents, **conditions)
+        out: Tensor = self.denoiser(latents.to(self._device), **conditions)
         return out
 
 

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from diffes.architectures import Architecture, PrunableLayer
+from diffes.errors import ScheduleError
 from diffes.pruning.calibration import Calibration
 from diffes.pruning.compensation import LayerCompensation, compensated_tensors
 from diffes.pruning.ordering import apply_ordering
@@ -20,14 +21,15 @@ class PrunedModel:
     """Ordered weights of one checkpoint on one device, and everything a stage plan needs of them.
 
     `tensors` holds the ordered weights and every compensated tensor asked for so far. With `dtype` other than
-    float32 steps run in it; compensation is always solved in float64 and rounded once.
+    float32 steps run in it; compensation is always solved in float64 and rounded once. Without a calibration the
+    weights stay in the checkpoint's order and only the dense plan can be asked for.
     """
 
     def __init__(
         self,
         architecture: Architecture,
         weights: Mapping[str, Tensor],
-        calibration: Calibration,
+        calibration: Calibration | None,
         compensation: CompensationMode,
         *,
         device: torch.device | str = "cpu",
@@ -37,20 +39,35 @@ class PrunedModel:
         self.compensation = compensation
         self.device = torch.device(device)
         self.dtype = dtype
-        ordered = apply_ordering(architecture, weights, calibration.ordering)
-        self.tensors = {name: self._placed(tensor) for name, tensor in ordered.items()}
+        ordered = dict(weights)
+        if calibration is not None:
+            ordered = apply_ordering(architecture, weights, calibration.ordering)
+        step = set(architecture.step_weights())
+        self.tensors = {
+            # the condition runs once a request: it is never worth less than float32
+            name: tensor.to(self.device, self.dtype if name in step else torch.float32).contiguous()
+            for name, tensor in ordered.items()
+        }
         self._ordered = ordered
         self._calibration = calibration
         self._solvers: dict[PrunableLayer, LayerCompensation] = {}
         self._denoisers: dict[StagePlan, nn.Module] = {}
-        step = set(architecture.step_weights())
         self._condition = architecture.condition(
             {name: tensor for name, tensor in self.tensors.items() if name not in step}
         )
         self._condition.to(self.device)
 
     def prefixes(self, plan: StagePlan) -> dict[str, Prefix]:
-        """Which prefix of which tensor the plan's denoiser reads; solves compensations it lacks."""
+        """Which prefix of which tensor the plan's denoiser reads; solves compensations it lacks.
+
+        ScheduleError for a pruned plan without a calibration.
+        """
+        if self._calibration is None and plan != self.architecture.dense:
+            raise ScheduleError(
+                "a pruned plan needs a calibration",
+                expected="an ordering, so that prefixes keep what matters most",
+                found="none",
+            )
         for layer in self.architecture.layers:
             self._compensate(layer, layer.kept(plan))
         rows = {name: len(tensor) for name, tensor in self._ordered.items()}
@@ -93,6 +110,7 @@ class PrunedModel:
 
     def _solver(self, layer: PrunableLayer) -> LayerCompensation:
         if layer not in self._solvers:
+            assert self._calibration is not None  # prefixes() saw to it
             moments = self._calibration.ordered_moments
             self._solvers[layer] = LayerCompensation(
                 self._ordered[layer.projection],

@@ -1,0 +1,5 @@
+"""`python -m diffes`: the same as `diffes`."""
+
+from diffes.cli import main
+
+main()

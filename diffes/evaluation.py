@@ -1,0 +1,164 @@
+"""How far a schedule's images are from a reference's, from the same noise.
+
+Image i starts from the noise of seed i and label i modulo the number of labels, on both sides, so the difference is
+the schedule's alone. Images are compared batch by batch and never all held.
+"""
+
+from collections.abc import Callable, Hashable, Sequence
+from dataclasses import asdict, dataclass, field
+from typing import Generic, TypeVar
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from diffes.backends.base import Backend
+from diffes.bundle import Bundle
+from diffes.errors import InvalidInput
+from diffes.quality import (
+    FeatureExtractor,
+    GaussianStatistics,
+    class_accuracy,
+    frechet_distance,
+    mean_squared_error,
+    structural_similarity,
+)
+from diffes.rollout import Model, initial_state, run, seeded_noise
+from diffes.router import route
+from diffes.sampling import Trajectory
+
+Key = TypeVar("Key", bound=Hashable)
+Decode = Callable[[Tensor], Tensor]
+
+
+@dataclass(frozen=True)
+class Side(Generic[Key]):
+    """One of the two compared: a model, what runs each of its steps, and how its latents become images."""
+
+    model: Model[Key]
+    keys: Sequence[Key]
+    decode: Decode
+
+
+@dataclass(frozen=True)
+class Protocol:
+    """How both sides sample: trajectory, guidance, latent shape, number of labels, images and rows at once."""
+
+    path: Trajectory
+    guidance: float
+    latent_shape: tuple[int, int, int]
+    labels: int
+    images: int
+    batch: int = 100
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """Distances over N images. Fréchet distances are in features whitened by the training images' covariance."""
+
+    n: int
+    frechet_distance: float
+    mse: float
+    ssim: float
+    class_accuracy: float
+    frechet_to_data: float
+    reference_class_accuracy: float
+    reference_frechet_to_data: float
+
+    def to_json(self) -> dict[str, float]:
+        """Field names to numbers."""
+        return asdict(self)
+
+
+@dataclass
+class _Seen:
+    """What one side's images showed, batch after batch."""
+
+    features: list[np.ndarray] = field(default_factory=list)
+    classes: list[np.ndarray] = field(default_factory=list)
+
+    def statistics(self) -> GaussianStatistics:
+        return GaussianStatistics.from_features(np.concatenate(self.features))
+
+
+def evaluate(
+    candidate: Side[Key],
+    reference: Side[Key],
+    protocol: Protocol,
+    extractor: FeatureExtractor,
+    progress: Callable[[float], None] = lambda _: None,
+) -> Evaluation:
+    """Sample both sides from the same noise and compare; `progress` is called with the share done."""
+    if protocol.images < 2:
+        raise InvalidInput("n", expected="at least 2 images", found=protocol.images)
+    seen = _Seen(), _Seen()
+    wanted, squares, similarity = [], 0.0, 0.0
+    for start in range(0, protocol.images, protocol.batch):
+        numbers = range(start, min(start + protocol.batch, protocol.images))
+        labels = torch.tensor([i % protocol.labels for i in numbers])
+        images = [sample(side, protocol, numbers, labels) for side in (candidate, reference)]
+        for side, batch in zip(seen, images, strict=True):
+            found = extractor(batch)
+            side.features.append(extractor.whiten(found.features))
+            side.classes.append(found.labels)
+        wanted.append(labels.numpy())
+        squares += mean_squared_error(*images) * len(numbers)
+        similarity += structural_similarity(*images) * len(numbers)
+        progress((start + len(numbers)) / protocol.images)
+    data = extractor.statistics.whitened_by(extractor.statistics)
+    statistics = [side.statistics() for side in seen]
+    labels_wanted = np.concatenate(wanted)
+    accuracies = [class_accuracy(np.concatenate(side.classes), labels_wanted) for side in seen]
+    return Evaluation(
+        n=protocol.images,
+        frechet_distance=frechet_distance(*statistics),
+        mse=squares / protocol.images,
+        ssim=similarity / protocol.images,
+        class_accuracy=accuracies[0],
+        frechet_to_data=frechet_distance(statistics[0], data),
+        reference_class_accuracy=accuracies[1],
+        reference_frechet_to_data=frechet_distance(statistics[1], data),
+    )
+
+
+def sample(side: Side[Key], protocol: Protocol, seeds: Sequence[int], labels: Tensor) -> Tensor:
+    """Images [B, 3, H, W] in [-1, 1] of one side for these seeds and labels."""
+    noise = seeded_noise(seeds, protocol.latent_shape)
+    end = run(
+        side.model,
+        side.keys,
+        protocol.path,
+        initial_state(protocol.path, noise),
+        labels,
+        protocol.guidance,
+        protocol.labels,
+    )
+    return side.decode(end.latents)
+
+
+def evaluate_bundle(
+    bundle: Bundle,
+    backend: Backend,
+    extractor: FeatureExtractor,
+    schedules: tuple[str | None, str],
+    images: int,
+    batch: int,
+    progress: Callable[[float], None] = lambda _: None,
+) -> Evaluation:
+    """Compare two schedules of one bundle (None: the default) under the first one's sampler, steps and guidance."""
+    candidate, reference = schedules
+    sampler = bundle.schedule(candidate).sampler
+    path = bundle.trajectory(sampler.steps, candidate)
+    sides = [
+        Side(backend, route(bundle.schedule(name), bundle.subgraph_of, path).subgraphs, backend.decode)
+        for name in (candidate, reference)
+    ]
+    protocol = Protocol(
+        path, sampler.guidance, bundle.architecture.latent_shape, bundle.architecture.classes, images, batch
+    )
+    return evaluate(sides[0], sides[1], protocol, extractor, progress)
+
+
+def pixels(latents: Tensor) -> Tensor:
+    """Decode for models that work on pixels."""
+    return latents.clamp(-1, 1)

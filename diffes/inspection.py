@@ -1,0 +1,158 @@
+"""What a bundle holds and costs, as numbers: `diffes inspect`."""
+
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from rich.console import Group, RenderableType
+from rich.table import Table
+
+from diffes.bundle import Bundle
+from diffes.manifest import Graph
+from diffes.schedule import Schedule, StagePlan, executed_steps
+
+
+@dataclass(frozen=True, slots=True)
+class StageInspection:
+    """One stage of one schedule. Shares and means are over blocks; MACs of one row of one step."""
+
+    schedule: str
+    stage: int
+    high: int
+    low: int
+    steps: int
+    heads: float
+    channels: float
+    macs: int
+    share_kept: float
+    subgraph: str
+
+
+@dataclass(frozen=True, slots=True)
+class SubgraphInspection:
+    """One subgraph and the bytes of the blob it reads."""
+
+    id: str
+    file: str
+    plan: StagePlan
+    weight_bytes: int
+
+
+@dataclass(frozen=True)
+class Inspection:
+    """`memory_ratio`: weight bytes resident with every subgraph loaded, each counted once, over the dense model's.
+
+    `macs_removed` is the default schedule's, with its sampler.
+    """
+
+    default: str
+    schedules: tuple[str, ...]
+    labels: tuple[str, ...]
+    memory_ratio: float
+    macs_removed: float
+    blob_bytes: int
+    resident_bytes: int
+    dense_bytes: int
+    stages: tuple[StageInspection, ...]
+    subgraphs: tuple[SubgraphInspection, ...]
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain values for `json.dumps`."""
+        return asdict(self)
+
+    def __rich__(self) -> RenderableType:
+        """Two tables and the sums."""
+        return Group(self._summary(), self._stage_table(), self._subgraph_table())
+
+    def _summary(self) -> str:
+        return (
+            f"schedules {', '.join(self.schedules)} (default {self.default}), {len(self.labels)} labels\n"
+            f"MACs removed {self.macs_removed:.1%} (default schedule)\n"
+            f"weights resident {_mib(self.resident_bytes)} = {self.memory_ratio:.3f} x dense"
+            f" {_mib(self.dense_bytes)}; blob {_mib(self.blob_bytes)}"
+        )
+
+    def _stage_table(self) -> Table:
+        table = Table("schedule", "stage", "timesteps", "steps", "heads", "channels", "MMACs", "kept", "subgraph")
+        for stage in self.stages:
+            table.add_row(
+                stage.schedule,
+                str(stage.stage),
+                f"{stage.high}..{stage.low}",
+                str(stage.steps),
+                f"{stage.heads:g}",
+                f"{stage.channels:g}",
+                f"{stage.macs / 1e6:.1f}",
+                f"{stage.share_kept:.1%}",
+                stage.subgraph,
+            )
+        return table
+
+    def _subgraph_table(self) -> Table:
+        table = Table("subgraph", "file", "weights")
+        for subgraph in self.subgraphs:
+            table.add_row(subgraph.id, subgraph.file, _mib(subgraph.weight_bytes))
+        return table
+
+
+def inspect(bundle: Bundle) -> Inspection:
+    """Read everything off an opened bundle."""
+    manifest = bundle.manifest
+    resident = resident_bytes(bundle, [*manifest.subgraphs, manifest.condition])
+    stages = [stage for name in manifest.schedules for stage in _stages(bundle, name)]
+    return Inspection(
+        default=bundle.default,
+        schedules=tuple(manifest.schedules),
+        labels=bundle.labels,
+        memory_ratio=resident / manifest.blob.dense_bytes,
+        macs_removed=bundle.schedule().cost.macs_removed,
+        blob_bytes=manifest.blob.bytes,
+        resident_bytes=resident,
+        dense_bytes=manifest.blob.dense_bytes,
+        stages=tuple(stages),
+        subgraphs=tuple(
+            SubgraphInspection(s.id, s.file, s.plan, resident_bytes(bundle, [s])) for s in manifest.subgraphs
+        ),
+    )
+
+
+def resident_bytes(bundle: Bundle, graphs: Iterable[Graph]) -> int:
+    """Bytes of the blob that the graphs read, each counted once: of every tensor its longest prefix."""
+    longest: dict[str, int] = {}
+    for graph in graphs:
+        for prefix in graph.prefixes.values():
+            entry = bundle.blob.entries[prefix.tensor]
+            length = entry.length if prefix.rows is None else entry.length // entry.shape[0] * prefix.rows
+            longest[prefix.tensor] = max(longest.get(prefix.tensor, 0), length)
+    return sum(longest.values())
+
+
+def _stages(bundle: Bundle, name: str) -> list[StageInspection]:
+    schedule: Schedule = bundle.schedule(name)
+    architecture = bundle.architecture
+    dense = architecture.macs(architecture.dense)
+    path = bundle.trajectory(schedule.sampler.steps, name)
+    counts = executed_steps([(stage.high, stage.low) for stage in schedule.stages], path.timesteps)
+    found = []
+    for index, (stage, steps) in enumerate(zip(schedule.stages, counts, strict=True)):
+        blocks = stage.blocks
+        macs = architecture.macs(blocks)
+        found.append(
+            StageInspection(
+                schedule=name,
+                stage=index,
+                high=stage.high,
+                low=stage.low,
+                steps=steps,
+                heads=sum(block.heads for block in blocks) / len(blocks),
+                channels=sum(block.channels for block in blocks) / len(blocks),
+                macs=macs,
+                share_kept=macs / dense,
+                subgraph=bundle.subgraph_of[blocks],
+            )
+        )
+    return found
+
+
+def _mib(count: int) -> str:
+    return f"{count / 2**20:.2f} MiB"

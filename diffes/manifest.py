@@ -1,0 +1,150 @@
+"""`manifest.json`: what a bundle holds, which files, and which bytes of the blob each graph reads."""
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError, model_validator
+
+from diffes.errors import BundleError
+from diffes.schedule import ModelIdentity, Schedule, StagePlan
+
+MANIFEST = "manifest.json"
+FORMAT = 1
+WEIGHTS = "weights."  # what modules, and so graphs, put before an architecture's tensor names
+
+DtypeName = Literal["float32", "float16", "bfloat16"]
+FileName = Annotated[str, Field(pattern=r"^[A-Za-z0-9_][A-Za-z0-9_.-]*$")]  # beside the manifest, nowhere else
+Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+
+
+class _Record(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", populate_by_name=True)
+
+
+class TensorSpec(_Record):
+    """Name, dtype and shape of a graph's input or output; a free axis is None."""
+
+    name: str
+    dtype: str
+    shape: tuple[int | None, ...]
+
+
+class PrefixSpec(_Record):
+    """The first `rows` rows of a blob tensor (None: all of it)."""
+
+    tensor: str
+    rows: int | None = Field(default=None, gt=0)
+
+
+class Graph(_Record):
+    """One ONNX file beside the blob; `prefixes` says which bytes of the blob each of its initializers is."""
+
+    file: FileName
+    sha256: Sha256
+    inputs: tuple[TensorSpec, ...]
+    outputs: tuple[TensorSpec, ...]
+    prefixes: dict[str, PrefixSpec]
+
+
+class StageReference(_Record):
+    """A stage of a schedule by position, noisy to clean."""
+
+    schedule: str
+    stage: int
+
+
+class Subgraph(Graph):
+    """The denoiser of one stage plan, and the stages that run on it."""
+
+    id: str
+    plan: StagePlan
+    stages: tuple[StageReference, ...]
+
+
+class BlobRecord(_Record):
+    """The blob file; `dense_bytes` is what the dense model's step and condition weights take alone."""
+
+    file: FileName
+    sha256: Sha256
+    bytes: int = Field(gt=0)
+    dense_bytes: int = Field(gt=0)
+
+
+class Decode(_Record):
+    """How latents become images: as they are (pixel space) or through the VAE's graph (`config`: the VAE's own)."""
+
+    kind: Literal["pixels", "vae"]
+    graph: Graph | None = None
+    config: dict[str, JsonValue] | None = None
+
+    @model_validator(mode="after")
+    def _complete(self) -> Self:
+        if (self.kind == "vae") != (self.graph is not None and self.config is not None):
+            raise ValueError("a VAE needs its graph and its config, pixel space neither")
+        return self
+
+
+class Manifest(_Record):
+    """`manifest.json`. `config` and `scheduler` are the checkpoint's own, with diffusers' `_class_name`."""
+
+    format: Literal[1] = 1
+    model: ModelIdentity
+    config: dict[str, JsonValue]
+    scheduler: dict[str, JsonValue]
+    labels: tuple[str, ...]
+    dtype: DtypeName
+    default: str
+    schedules: dict[str, Schedule]
+    subgraphs: tuple[Subgraph, ...]
+    condition: Graph
+    decode: Decode
+    blob: BlobRecord
+    created_with: dict[str, str] = Field(default_factory=dict)
+
+    @property
+    def graphs(self) -> Iterator[Graph]:
+        """Every ONNX file of the bundle."""
+        yield from self.subgraphs
+        yield self.condition
+        if self.decode.graph is not None:
+            yield self.decode.graph
+
+    def text(self) -> str:
+        """The file's content."""
+        return json.dumps(self.model_dump(mode="json", by_alias=True), indent=1) + "\n"
+
+
+def read_manifest(folder: Path) -> Manifest:
+    """The manifest of a bundle folder; BundleError if it is absent, newer than this version, or malformed."""
+    path = folder / MANIFEST
+    try:
+        document = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise BundleError(
+            f"{folder} is no readable bundle",
+            expected=f"a {MANIFEST}",
+            found=str(error),
+            remedy="`diffes export` writes bundles.",
+        ) from error
+    _check_format(document, path)
+    try:
+        return Manifest.model_validate(document)
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(str(part) for part in first["loc"]) or "the top"
+        raise BundleError(
+            f"{path} is malformed at {where}", expected=first["msg"], found=repr(first["input"])[:200]
+        ) from error
+
+
+def _check_format(document: Any, path: Path) -> None:
+    found = document.get("format") if isinstance(document, dict) else None
+    if found != FORMAT:
+        raise BundleError(
+            f"{path} has an unknown format",
+            expected=f"format {FORMAT}",
+            found=f"format {found!r}",
+            remedy="Use the Diffes version that wrote the bundle, or export it again with this one.",
+        )

@@ -1,0 +1,86 @@
+"""A tiny DiT for every test: random weights in a diffusers folder, nothing trained, nothing downloaded."""
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import torch
+from diffusers.models.transformers.dit_transformer_2d import DiTTransformer2DModel
+from diffusers.schedulers.scheduling_ddim import DDIMScheduler
+from torch import Tensor
+
+from diffes.checkpoint import Checkpoint
+from diffes.pruning.calibration import Calibration, CalibrationSpec, calibrate
+from diffes.schedule import Sampler
+
+LABELS = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
+
+torch.set_num_threads(1)  # tiny tensors: threads would only wait for each other
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Keep every calibration a test makes out of the user's cache."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("DIFFES_CACHE", str(tmp_path_factory.mktemp("cache")))
+        yield
+
+
+@pytest.fixture(scope="session")
+def tiny_model_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A diffusers folder: 2 blocks of 4 heads x 8, patch 2, 3x8x8 pixels, 10 labels, DDIM. Copy it to damage it."""
+    folder = tmp_path_factory.mktemp("models") / "tiny-dit"
+    tiny_dit().half().save_pretrained(folder / "transformer")
+    DDIMScheduler(beta_start=1e-4, beta_end=0.02, clip_sample=False).save_pretrained(folder / "scheduler")
+    index = {
+        "_class_name": "DiTPipeline",
+        "transformer": ["diffusers", "DiTTransformer2DModel"],
+        "scheduler": ["diffusers", "DDIMScheduler"],
+        "vae": [None, None],
+        "id2label": {str(i): name for i, name in enumerate(LABELS)},
+    }
+    (folder / "model_index.json").write_text(json.dumps(index))
+    return folder
+
+
+@pytest.fixture(scope="session")
+def tiny_checkpoint(tiny_model_folder: Path) -> Checkpoint:
+    """The tiny folder, opened."""
+    return Checkpoint.open(tiny_model_folder)
+
+
+@pytest.fixture(scope="session")
+def tiny_weights(tiny_checkpoint: Checkpoint) -> dict[str, Tensor]:
+    """The tiny model's tensors in the architecture's layout and checkpoint order, float32."""
+    converted = tiny_checkpoint.architecture.convert(tiny_checkpoint.denoiser_state())
+    return {name: tensor.float() for name, tensor in converted.items()}
+
+
+@pytest.fixture(scope="session")
+def tiny_calibration(tiny_checkpoint: Checkpoint) -> Calibration:
+    """Ordering and moments of the tiny model from 8 images of 4 DDIM steps at guidance 1.5."""
+    sampler = Sampler(class_name="DDIMScheduler", steps=4, guidance=1.5)
+    return calibrate(tiny_checkpoint, CalibrationSpec(sampler=sampler, images=8, batch=8))
+
+
+def tiny_dit(**config: float) -> DiTTransformer2DModel:
+    """A DiT whose every weight matters: normal, scaled by fan-in, adaLN and biases too; one embedder for all blocks."""
+    shape: dict[str, float] = {
+        "num_attention_heads": 4,
+        "attention_head_dim": 8,
+        "num_layers": 2,
+        "patch_size": 2,
+        "sample_size": 8,
+        "in_channels": 3,
+        "out_channels": 3,
+        "num_embeds_ada_norm": 10,
+    }
+    model = DiTTransformer2DModel(**(shape | config)).eval().requires_grad_(False)
+    generator = torch.Generator().manual_seed(0)
+    for parameter in model.parameters():
+        scale = parameter[0].numel() ** -0.5 if parameter.dim() > 1 else 0.1
+        parameter.copy_(torch.randn(parameter.shape, generator=generator) * scale)
+    for block in model.transformer_blocks:
+        block.norm1.emb.load_state_dict(model.transformer_blocks[0].norm1.emb.state_dict())
+    return model

@@ -1,0 +1,174 @@
+import dataclasses
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from diffes.checkpoint import Checkpoint
+from diffes.errors import CheckpointError, InvalidInput
+from diffes.pruning.calibration import Calibration, CalibrationSpec, calibrate
+from diffes.pruning.moments import MomentAccumulator
+from diffes.rollout import initial_state, seeded_noise
+from diffes.sampling import advance, guide, trajectory
+from diffes.schedule import Sampler
+
+
+def same(first: Calibration, second: Calibration) -> bool:
+    tensors = [
+        (one[name], other[name])
+        for one, other in (
+            (first.ordering, second.ordering),
+            (first.moments.mean, second.moments.mean),
+            (first.moments.second, second.moments.second),
+        )
+        for name in one
+    ]
+    return all(torch.equal(a, b) for a, b in tensors)
+
+
+def test_a_calibration_survives_its_file_exactly(
+    tmp_path: Path, tiny_checkpoint: Checkpoint, tiny_calibration: Calibration
+) -> None:
+    tiny_calibration.save(tmp_path / "c.safetensors")
+    loaded = Calibration.load(tmp_path / "c.safetensors", tiny_checkpoint)
+    assert same(loaded, tiny_calibration)
+    assert loaded.spec == tiny_calibration.spec
+    assert loaded.ordering_digest == tiny_calibration.ordering_digest
+    assert loaded.moments.rows == tiny_calibration.moments.rows
+    assert loaded.fingerprint == tiny_calibration.fingerprint
+
+
+def test_calibrating_twice_gives_the_same(tiny_checkpoint: Checkpoint, tiny_calibration: Calibration) -> None:
+    again = calibrate(tiny_checkpoint, tiny_calibration.spec)
+    assert same(again, tiny_calibration)
+    other = calibrate(tiny_checkpoint, dataclasses.replace(tiny_calibration.spec, seed=1))
+    assert not same(other, tiny_calibration)
+
+
+def test_progress_rises_to_one(tiny_checkpoint: Checkpoint, tiny_calibration: Calibration) -> None:
+    shares: list[float] = []
+    calibrate(tiny_checkpoint, dataclasses.replace(tiny_calibration.spec, images=5, batch=2), progress=shares.append)
+    assert shares == sorted(shares)
+    assert shares[-1] == 1.0
+    assert len(shares) == 3 * 4
+
+
+def test_moments_are_those_of_the_dense_model_on_its_own_trajectories(
+    tiny_checkpoint: Checkpoint, tiny_weights: dict[str, Tensor]
+) -> None:
+    spec = CalibrationSpec(Sampler(class_name="DDIMScheduler", steps=4, guidance=1.5), images=4, token_share=1.0)
+    dit = tiny_checkpoint.architecture
+    step_names = dit.step_weights()
+    denoiser = dit.denoiser(dit.dense, {name: tiny_weights[name] for name in step_names})
+    condition = dit.condition({name: t for name, t in tiny_weights.items() if name not in step_names})
+    taps = MomentAccumulator()
+    denoiser.tap = taps  # type: ignore[assignment]
+    path = trajectory("DDIMScheduler", tiny_checkpoint.scheduler_config, 4)
+    latents = initial_state(path, seeded_noise([(9 << 28) + i for i in range(4)], dit.latent_shape)).latents
+    clean = torch.zeros_like(latents)
+    labels = torch.tensor([0, 1, 2, 3, 10, 10, 10, 10])
+    for at in path.steps:
+        conditions = condition(torch.full((8,), float(at.timestep)), labels)
+        out = guide(denoiser(torch.cat([latents, latents]), *conditions), 1.5)
+        latents, clean = advance([at] * 4, path.clip, latents, out, clean)
+    expected, found = taps.moments(), calibrate(tiny_checkpoint, spec).moments
+    assert found.rows == expected.rows == 4 * 8 * 16
+    for name in expected.mean:
+        torch.testing.assert_close(found.mean[name], expected.mean[name], rtol=1e-3, atol=1e-4)
+        torch.testing.assert_close(found.second[name], expected.second[name], rtol=1e-3, atol=1e-3)
+
+
+def test_ordered_moments_have_their_units_in_order(tiny_calibration: Calibration) -> None:
+    name = "blocks.0.fc2.weight"
+    order = tiny_calibration.ordering[name]
+    assert torch.equal(tiny_calibration.ordered_moments.mean[name], tiny_calibration.moments.mean[name][order])
+
+
+def test_a_calibration_of_another_model_is_refused(
+    tmp_path: Path, tiny_checkpoint: Checkpoint, tiny_calibration: Calibration
+) -> None:
+    foreign = dataclasses.replace(tiny_calibration, fingerprint="0" * 64)
+    foreign.save(tmp_path / "c.safetensors")
+    with pytest.raises(CheckpointError, match=r"of another model.*found 0000"):
+        Calibration.load(tmp_path / "c.safetensors", tiny_checkpoint, tiny_calibration.spec)
+
+
+def test_a_calibration_by_another_spec_is_refused(
+    tmp_path: Path, tiny_checkpoint: Checkpoint, tiny_calibration: Calibration
+) -> None:
+    tiny_calibration.save(tmp_path / "c.safetensors")
+    with pytest.raises(CheckpointError, match="or spec"):
+        Calibration.load(
+            tmp_path / "c.safetensors", tiny_checkpoint, dataclasses.replace(tiny_calibration.spec, images=9)
+        )
+
+
+@pytest.mark.parametrize("keep", [0, 50, 3000])
+def test_a_damaged_file_is_refused_by_name(
+    tmp_path: Path, tiny_checkpoint: Checkpoint, tiny_calibration: Calibration, keep: int
+) -> None:
+    path = tmp_path / "c.safetensors"
+    tiny_calibration.save(path)
+    path.write_bytes(path.read_bytes()[:keep])
+    with pytest.raises(CheckpointError, match=r"cannot read calibration .*c\.safetensors"):
+        Calibration.load(path, tiny_checkpoint, tiny_calibration.spec)
+
+
+def test_a_file_without_a_layer_is_refused(
+    tmp_path: Path, tiny_checkpoint: Checkpoint, tiny_calibration: Calibration
+) -> None:
+    path = tmp_path / "c.safetensors"
+    tiny_calibration.save(path)
+    tensors = load_file(path)
+    del tensors["blocks.1.fc2.weight.second"]
+    fingerprint = tiny_calibration.fingerprint
+    spec = json.dumps(tiny_calibration.spec.to_json())
+    metadata = {
+        "fingerprint": fingerprint,
+        "digest": tiny_calibration.spec.digest(fingerprint),
+        "rows": "256",
+        "spec": spec,
+    }
+    save_file(tensors, path, metadata)
+    with pytest.raises(CheckpointError, match="cannot read calibration.*blocks.1.fc2.weight.second"):
+        Calibration.load(path, tiny_checkpoint, tiny_calibration.spec)
+
+
+def test_a_digest_depends_on_model_and_spec() -> None:
+    spec = CalibrationSpec(Sampler(class_name="DDIMScheduler", steps=4, guidance=1.5))
+    others = [
+        dataclasses.replace(spec, images=64),
+        dataclasses.replace(spec, damping=1e-2),
+        dataclasses.replace(spec, sampler=Sampler(class_name="DDIMScheduler", steps=5, guidance=1.5)),
+    ]
+    digests = {spec.digest("a"), spec.digest("b"), *(other.digest("a") for other in others)}
+    assert len(digests) == 5
+    assert spec.digest("a") == dataclasses.replace(spec).digest("a")
+
+
+SPEC = CalibrationSpec(Sampler(class_name="EulerDiscreteScheduler", steps=7, guidance=1.0), images=3, damping=0.5)
+
+
+def test_a_spec_survives_json() -> None:
+    assert CalibrationSpec.from_json(json.loads(json.dumps(SPEC.to_json()))) == SPEC
+
+
+@pytest.mark.parametrize(
+    "document", [None, [], {}, SPEC.to_json() | {"images": "many"}, SPEC.to_json() | {"labels": 3}], ids=str
+)
+def test_a_malformed_spec_is_refused(document: Any) -> None:
+    with pytest.raises(CheckpointError, match="calibration spec is malformed"):
+        CalibrationSpec.from_json(document)
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [("images", 0), ("batch", -1), ("stages", 0), ("token_share", 0.0), ("token_share", 1.5), ("damping", 0.0)],
+)
+def test_a_spec_that_could_not_run_is_refused(field: str, value: float) -> None:
+    with pytest.raises(InvalidInput, match=f"calibration {field}"):
+        CalibrationSpec.from_json(SPEC.to_json() | {field: value})

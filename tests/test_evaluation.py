@@ -1,0 +1,94 @@
+from collections.abc import Mapping
+
+import pytest
+import torch
+from torch import Tensor
+
+from diffes.errors import InvalidInput
+from diffes.evaluation import Evaluation, Protocol, Side, evaluate, pixels, sample
+from diffes.quality import FeatureExtractor, FeatureNet, FeatureNetConfig, GaussianStatistics
+from diffes.rollout import seeded_noise
+from diffes.sampling import trajectory
+
+SCHEDULER = {"num_train_timesteps": 1000, "clip_sample": False}
+PROTOCOL = Protocol(trajectory("DDIMScheduler", SCHEDULER, 3), 1.5, (3, 32, 32), labels=3, images=6, batch=4)
+
+
+class Drift:
+    """A denoiser whose output is a share of its input, different for every label."""
+
+    def __init__(self, share: float) -> None:
+        self.share = share
+        self.rows: list[int] = []
+
+    def condition(self, timesteps: Tensor, labels: Tensor) -> dict[str, Tensor]:
+        return {"tint": 0.1 * labels.float().view(-1, 1, 1, 1) + 0 * timesteps.view(-1, 1, 1, 1)}
+
+    def denoise(self, _key: str, latents: Tensor, conditions: Mapping[str, Tensor], /) -> Tensor:
+        self.rows.append(len(latents))
+        return self.share * latents + conditions["tint"]
+
+
+def side(model: Drift) -> Side[str]:
+    return Side(model, ["only"] * 3, pixels)
+
+
+@pytest.fixture(scope="module")
+def extractor() -> FeatureExtractor:
+    torch.manual_seed(0)
+    net = FeatureNet(FeatureNetConfig(("a", "b", "c"), channels=(4, 4, 4, 8), features=4)).eval()
+    with torch.inference_mode():
+        features = net.features(torch.rand(64, 3, 32, 32) * 2 - 1).double().numpy()
+    return FeatureExtractor(net, GaussianStatistics.from_features(features))
+
+
+def test_a_side_is_at_no_distance_from_itself(extractor: FeatureExtractor) -> None:
+    found = evaluate(side(Drift(0.9)), side(Drift(0.9)), PROTOCOL, extractor)
+
+    assert found.n == 6
+    assert found.mse == 0
+    assert found.ssim == pytest.approx(1)
+    assert found.frechet_distance == pytest.approx(0, abs=1e-6)
+    assert found.class_accuracy == found.reference_class_accuracy
+
+
+def test_another_model_is_at_a_distance_that_batches_do_not_change(extractor: FeatureExtractor) -> None:
+    def between(batch: int) -> Evaluation:
+        protocol = Protocol(PROTOCOL.path, 1.5, (3, 32, 32), labels=3, images=6, batch=batch)
+        return evaluate(side(Drift(0.9)), side(Drift(0.5)), protocol, extractor)
+
+    whole, pieces = between(6), between(4)
+
+    assert whole.mse > 0
+    assert whole.frechet_distance > 0
+    assert list(pieces.to_json().values()) == pytest.approx(list(whole.to_json().values()), rel=1e-4)
+
+
+def test_image_i_starts_from_the_noise_of_seed_i() -> None:
+    labels = torch.tensor([1, 2])
+
+    both = sample(side(Drift(0.9)), PROTOCOL, [4, 5], labels)
+    second = sample(side(Drift(0.9)), PROTOCOL, [5], labels[1:])
+
+    assert torch.allclose(both[1:], second, atol=1e-6)
+    assert not torch.equal(seeded_noise([4], (3, 32, 32)), seeded_noise([5], (3, 32, 32)))
+
+
+def test_progress_ends_at_one(extractor: FeatureExtractor) -> None:
+    seen: list[float] = []
+
+    evaluate(side(Drift(0.9)), side(Drift(0.9)), PROTOCOL, extractor, seen.append)
+
+    assert seen == sorted(seen)
+    assert seen[-1] == 1
+
+
+def test_one_image_has_no_covariance(extractor: FeatureExtractor) -> None:
+    protocol = Protocol(PROTOCOL.path, 1.5, (3, 32, 32), labels=3, images=1)
+
+    with pytest.raises(InvalidInput, match="invalid n: expected at least 2 images, found 1"):
+        evaluate(side(Drift(0.9)), side(Drift(0.9)), protocol, extractor)
+
+
+def test_pixels_are_clipped_to_the_range_images_have() -> None:
+    assert pixels(torch.tensor([-3.0, 0.5, 2.0])).tolist() == [-1.0, 0.5, 1.0]

@@ -1,0 +1,128 @@
+"""The real thing: `bentoml serve` on a real bundle, asked over HTTP, loaded by the real locust file, stopped."""
+
+import shutil
+import subprocess
+from collections.abc import Iterator
+from io import BytesIO
+from pathlib import Path
+
+import httpx
+import pytest
+from PIL import Image
+
+from diffes.bundle import Bundle
+from diffes.checkpoint import Checkpoint
+from diffes.levels import LevelGrid
+from diffes.presets import build_schedule
+from diffes.pruning.calibration import Calibration
+from diffes.schedule import Sampler
+from diffes.serving.metrics import executed_stages
+from export.job import export_bundle
+from loadtest.report import load_rows
+from loadtest.run import Asked, command
+from tests.service import Service, start
+
+
+@pytest.fixture(scope="module")
+def bundle(
+    tiny_checkpoint: Checkpoint, tiny_calibration: Calibration, tmp_path_factory: pytest.TempPathFactory
+) -> Bundle:
+    """Two plans in four stages, and the dense schedule."""
+    grid = LevelGrid.of(tiny_checkpoint.architecture.dense)
+    full, half = grid.plan(0, 0), grid.plan(grid.parts // 2, grid.parts // 2)
+    sampler = Sampler(class_name="DDIMScheduler", steps=4, guidance=1.5)
+    schedule = build_schedule(tiny_checkpoint, sampler, [full, half, full, half], "none", {})
+    out = tmp_path_factory.mktemp("bundles") / "tiny"
+    return export_bundle(tiny_checkpoint, {"mixed": schedule}, "mixed", tiny_calibration, out, verify=False)
+
+
+@pytest.fixture(scope="module")
+def refused(bundle: Bundle, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
+    """A server told to serve a bundle with one flipped byte."""
+    folder = tmp_path_factory.mktemp("refused")
+    damaged = folder / "bundle"
+    shutil.copytree(bundle.folder, damaged)
+    blob = damaged / bundle.manifest.blob.file
+    content = bytearray(blob.read_bytes())
+    content[-1] ^= 1
+    blob.write_bytes(content)
+    service = start(folder, damaged)
+    yield service
+    service.kill()
+
+
+@pytest.fixture(scope="module")
+def service(bundle: Bundle, refused: Service, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
+    """A ready server; it and the refused one start side by side. It would show what it tells BentoML's makers."""
+    assert refused.process
+    running = start(tmp_path_factory.mktemp("served"), bundle.folder, __BENTOML_DEBUG_USAGE="true")
+    try:
+        running.wait_until_ready()
+        yield running
+    finally:
+        running.kill()
+
+
+def test_an_image_comes_over_http(service: Service) -> None:
+    answer = httpx.post(f"{service.url}/generate", json={"label": "ship", "seed": 3}, timeout=60)
+    assert answer.status_code == 200
+    assert Image.open(BytesIO(answer.content)).size == (8, 8)
+    again = httpx.post(f"{service.url}/generate", json={"prompt": "a ship", "seed": 3}, timeout=60)
+    assert again.content == answer.content
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "status"), [("POST", "/generate", 400), ("GET", "/nothing", 404), ("PUT", "/generate", 405)]
+)
+def test_refusals_keep_our_shape_behind_bentoml(service: Service, method: str, path: str, status: int) -> None:
+    answer = httpx.request(method, f"{service.url}{path}", content=b"{")
+    assert answer.status_code == status
+    assert answer.json()["error"]["type"] == "invalid_request_error"
+
+
+def test_metrics_show_every_executed_stage_and_no_stray_path(service: Service, bundle: Bundle) -> None:
+    httpx.get(f"{service.url}/wp-login.php")
+    httpx.post(f"{service.url}/generate", json={"label": 0, "schedule": "dense"}, timeout=60)
+    httpx.post(f"{service.url}/generate", json={"label": 0}, timeout=60)
+    text = httpx.get(f"{service.url}/metrics").text
+    stages = executed_stages(bundle)
+    assert len(stages) == 5
+    for stage in stages:
+        series = f'backend="onnxruntime",schedule="{stage.schedule}",stage="{stage.stage}"'
+        (line,) = (line for line in text.splitlines() if line.startswith(f"diffes_step_seconds_count{{{series}}}"))
+        assert float(line.split()[-1]) > 0
+    assert "wp-login" not in text
+    assert 'diffes_requests_total{status="done"}' in text
+
+
+def test_the_locust_file_loads_it_and_every_request_is_answered(service: Service, tmp_path: Path) -> None:
+    rows_file = tmp_path / "rows.jsonl"
+    line = command(service.url, users=3, seconds=4, asked=Asked(images=2, seed=1), rows=rows_file)
+    run = subprocess.run(line, capture_output=True, text=True, timeout=120, check=False)
+    assert run.returncode == 0, run.stdout + run.stderr
+    rows = load_rows(rows_file)
+    assert len(rows) > 10
+    assert f"{len(rows)} requests, 0 failed" in run.stdout
+    for name in ("request", "queue", "stage 0", "stage 3"):
+        assert any(printed.startswith(name) for printed in run.stdout.splitlines())
+    assert max(stage.mean_batch for row in rows for stage in row.stages) > 2
+
+
+def test_the_locust_file_fails_when_requests_fail(service: Service) -> None:
+    line = command(service.url, users=1, seconds=1, asked=Asked(steps=5000), rows=None)
+    run = subprocess.run(line, capture_output=True, text=True, timeout=120, check=False)
+    assert run.returncode == 1
+    assert "422" in run.stdout
+    assert "expected 1..1000, found 5000" in run.stdout
+
+
+def test_a_damaged_bundle_is_refused_at_the_start(refused: Service) -> None:
+    assert refused.end() == 1
+    assert "weights.safetensors" in refused.text()
+    assert "is damaged: expected sha256" in refused.text()
+
+
+def test_nothing_is_told_to_bentomls_makers_and_sigterm_ends_it_cleanly(service: Service) -> None:
+    assert service.terminate() == 0
+    assert "Tracking Payload" not in service.text()
+    assert "Completed async cleanup hook: finish" in service.text()
