@@ -1,0 +1,21 @@
+"""`diffes <verb>`: the command line. Each verb parses, calls, and prints; the work is elsewhere."""
+
+import sys
+
+from rich.markup import escape
+
+from diffes.cli import measure, offline, online
+from diffes.cli.app import app
+from diffes.cli.progress import console
+from diffes.errors import DiffesError, InvalidInput
+
+__all__ = ["app", "main", "measure", "offline", "online"]
+
+
+def main() -> None:
+    """Run the command line; what Diffes raises on purpose is printed as one sentence: exit 2 for input, else 1."""
+    try:
+        app()
+    except DiffesError as error:
+        console.print("[bold red]error:[/]", escape(str(error)), highlight=False, soft_wrap=True)
+        sys.exit(2 if isinstance(error, InvalidInput) else 1)

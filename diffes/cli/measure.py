@@ -1,0 +1,99 @@
+"""Verbs that measure a bundle: inspect, eval, bench."""
+
+import json
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from diffes.bundled import bundled_features
+from diffes.cli.app import app
+from diffes.cli.options import (
+    AsJson,
+    BackendName,
+    BundleFolder,
+    Device,
+    ScheduleName,
+    Threads,
+)
+from diffes.cli.progress import progress_bars
+
+
+@app.command()
+def inspect(bundle: BundleFolder, as_json: AsJson = False) -> None:
+    """Verify a bundle and print its stages, plans, MACs, subgraphs, bytes and memory against the dense model's."""
+    from diffes.bundle import Bundle
+    from diffes.inspection import inspect as inspect_bundle
+
+    inspection = inspect_bundle(Bundle.open(bundle))
+    if as_json:
+        typer.echo(json.dumps(inspection.to_json(), indent=1))
+    else:
+        Console().print(inspection)
+
+
+@app.command("eval")
+def evaluate(
+    bundle: BundleFolder,
+    against: Annotated[str, typer.Option(help="Reference schedule of the same bundle.")] = "dense",
+    n: Annotated[int, typer.Option("-n", "--n", min=2, help="Images on each side, from the same noise.")] = 5000,
+    schedule: ScheduleName = None,
+    features: Annotated[
+        Path | None, typer.Option(help="Feature network folder. Default: the bundled CIFAR-10 one.")
+    ] = None,
+    batch: Annotated[int, typer.Option(min=1, help="Images at once.")] = 100,
+    backend: BackendName = "onnxruntime",
+    device: Device = "cpu",
+    threads: Threads = None,
+    as_json: AsJson = False,
+) -> None:
+    """Measure how far a schedule's images are from a reference schedule's, and how good they are."""
+    from diffes.backends import open_backend
+    from diffes.bundle import Bundle
+    from diffes.evaluation import evaluate_bundle
+    from diffes.quality import FeatureExtractor
+
+    opened = Bundle.open(bundle)
+    extractor = FeatureExtractor.load(features or bundled_features(), device)
+    runner = open_backend(backend, opened, device, threads)
+    with progress_bars() as tell:
+        found = evaluate_bundle(
+            opened, runner, extractor, (schedule, against), n, batch, lambda share: tell("sampling both", share)
+        )
+    if as_json:
+        typer.echo(json.dumps(found.to_json(), indent=1))
+        return
+    table = Table("measure", "value", title=f"{schedule or 'default schedule'} against {against}, N = {found.n}")
+    for name, value in found.to_json().items():
+        table.add_row(name.replace("_", " "), f"{value:.4g}")
+    Console().print(table)
+
+
+@app.command()
+def bench(
+    bundle: BundleFolder,
+    rows: Annotated[list[int] | None, typer.Option(min=1, help="Rows of a step, guidance rows included.")] = None,
+    seconds: Annotated[float, typer.Option(min=0.1, help="Time spent on each cell, roughly.")] = 1.0,
+    backend: BackendName = "onnxruntime",
+    device: Device = "cpu",
+    threads: Threads = None,
+    as_json: AsJson = False,
+) -> None:
+    """Time one step of every subgraph at several batch sizes."""
+    from diffes.backends import open_backend
+    from diffes.bench import lines, report, time_steps
+    from diffes.bundle import Bundle
+
+    opened = Bundle.open(bundle)
+    runner = open_backend(backend, opened, device, threads)
+    with progress_bars() as tell:
+        times = time_steps(opened, runner, rows or [2, 8, 16], seconds=seconds, progress=lambda s: tell("timing", s))
+    if as_json:
+        typer.echo(json.dumps(report(opened, runner, times), indent=1))
+        return
+    table = Table("subgraph", "rows", "ms (median)", "ms (range)", "ms a row", title=f"one step on {runner.name}")
+    for line in lines(times):
+        table.add_row(*line)
+    Console().print(table)

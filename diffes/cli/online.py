@@ -1,0 +1,85 @@
+"""Verbs that make images: generate, serve, and loadtest against a service."""
+
+import random
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from diffes.cli.app import app
+from diffes.cli.options import BackendName, BundleFolder, Device, ScheduleName, Threads
+from diffes.cli.progress import console
+
+
+@app.command()
+def generate(
+    bundle: BundleFolder,
+    label: Annotated[str, typer.Option(help="Class name or number.")],
+    out: Annotated[Path, typer.Option(help="PNG to write; several images side by side.")],
+    seed: Annotated[int | None, typer.Option(min=0, help="First image's seed. Default: random, printed.")] = None,
+    n: Annotated[int, typer.Option("-n", "--n", min=1, help="Images; image j has seed + j.")] = 1,
+    steps: Annotated[int | None, typer.Option(min=1, help="Sampler steps. Default: the schedule's.")] = None,
+    guidance: Annotated[float | None, typer.Option(min=1, help="Guidance scale. Default: the schedule's.")] = None,
+    schedule: ScheduleName = None,
+    backend: BackendName = "onnxruntime",
+    device: Device = "cpu",
+    threads: Threads = None,
+) -> None:
+    """Make images of one class without a service."""
+    from diffes.backends import open_backend
+    from diffes.bundle import Bundle
+    from diffes.engine.engine import Engine
+    from diffes.engine.request import Limits, Request
+    from diffes.images import grid_png
+
+    opened = Bundle.open(bundle)
+    request = Request(
+        label=opened.label_id(label),
+        seed=random.randrange(2**31) if seed is None else seed,
+        images=n,
+        steps=steps,
+        guidance=guidance,
+        schedule=schedule,
+    )
+    engine = Engine(opened, open_backend(backend, opened, device, threads), Limits(images=max(n, 1)))
+    engine.start()
+    try:
+        result = engine.submit(request).result()
+    finally:
+        engine.close(drain=False)
+    out.parent.mkdir(parents=True, exist_ok=True)
+    out.write_bytes(grid_png(result.images))
+    console.print(f"wrote {out}: seed {request.seed}, {result.timings.total_seconds:.2f} s")
+
+
+@app.command()
+def serve(
+    bundle: BundleFolder,
+    port: Annotated[int, typer.Option(min=0, max=65535, help="TCP port.")] = 3000,
+    host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
+    backend: BackendName = "onnxruntime",
+    device: Device = "cpu",
+    threads: Threads = None,
+) -> None:
+    """Serve a bundle over HTTP: POST /generate, GET /metrics."""
+    from diffes.serving.launch import serve as serve_bundle
+
+    serve_bundle(bundle, host=host, port=port, backend=backend, device=device, threads=threads)
+
+
+@app.command()
+def loadtest(
+    url: Annotated[str, typer.Argument(help="A running service, such as http://127.0.0.1:3000.")],
+    users: Annotated[int, typer.Option(min=1, help="Clients that each send the next request when answered.")] = 4,
+    seconds: Annotated[float, typer.Option(min=1, help="How long requests are sent.")] = 30,
+    images: Annotated[int, typer.Option(min=1, help="Images a request asks for.")] = 1,
+    steps: Annotated[int | None, typer.Option(min=1, help="Sampler steps. Default: the schedule's.")] = None,
+    schedule: ScheduleName = None,
+    seed: Annotated[int, typer.Option(min=0, help="Seed of the labels and seeds that are asked for.")] = 0,
+    rows: Annotated[Path | None, typer.Option(help="Write one JSON object per request here.")] = None,
+) -> None:
+    """Load a running service and print p50, p95 and p99 per request and per stage; exits 1 if a request failed."""
+    from loadtest.run import Asked, run_load
+
+    asked = Asked(images=images, steps=steps, schedule=schedule, seed=seed)
+    raise typer.Exit(run_load(url, users=users, seconds=seconds, asked=asked, rows=rows))

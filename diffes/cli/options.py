@@ -1,0 +1,21 @@
+"""Options that several verbs share: one meaning, one help text."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+Model = Annotated[
+    Path | None, typer.Argument(help="Model folder in diffusers layout. Default: the bundled CIFAR-10 DiT.")
+]
+BundleFolder = Annotated[Path, typer.Argument(help="Folder written by `diffes export`.")]
+Steps = Annotated[int, typer.Option(min=1, help="Sampler steps the schedule is made for.")]
+Guidance = Annotated[float, typer.Option(min=1, help="Guidance scale; 1 runs without the unconditional rows.")]
+SamplerName = Annotated[str | None, typer.Option(help="diffusers scheduler class. Default: the model's own.")]
+Stages = Annotated[int, typer.Option(min=1, help="Stages of equal length the trajectory is split into.")]
+Compensation = Annotated[str, typer.Option(help="How outputs make up for what was removed: none, bias or full.")]
+Device = Annotated[str, typer.Option(help="Torch device: cpu, cuda, cuda:1, ...")]
+BackendName = Annotated[str, typer.Option(help="What runs the subgraphs: onnxruntime or torch.")]
+Threads = Annotated[int | None, typer.Option(min=1, help="CPU threads. Default: all cores.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
+ScheduleName = Annotated[str | None, typer.Option(help="Which of the bundle's schedules. Default: the bundle's.")]

@@ -1,0 +1,128 @@
+import json
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from PIL import Image
+from typer.testing import CliRunner, Result
+
+from diffes.cli import app
+from diffes.cli.app import ORDER
+
+FAST = ["--steps", "4", "--stages", "4"]
+
+
+def run(*arguments: object) -> Result:
+    """The command line in this process; errors raised on purpose stay exceptions."""
+    return CliRunner().invoke(app, [str(argument) for argument in arguments], catch_exceptions=True)
+
+
+@pytest.fixture(scope="module")
+def bundle(tiny_model_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("cli") / "bundle"
+    result = run("export", tiny_model_folder, "--schedule", "half=uniform:0.5", "--out", out, *FAST)
+    assert result.exit_code == 0, result.output + repr(result.exception)
+    return out
+
+
+@pytest.mark.parametrize("verb", ORDER)
+def test_every_verb_explains_itself_and_every_option_it_has(verb: str) -> None:
+    result = run(verb, "--help")
+
+    assert result.exit_code == 0
+    for line in result.output.splitlines():
+        option = re.match(r"│ \*?\s+(--[a-z-]+)\s+(<.*?>)?\s*(?:\[.*?\])?\s*(.*?)│$", line)
+        if option:
+            assert option[3].strip(), f"{verb} {option[1]} has no help"
+
+
+def test_the_help_lists_the_verbs_in_the_order_they_are_needed() -> None:
+    output = run("--help").output
+
+    positions = [output.index(f"│ {verb} ") for verb in ORDER]
+    assert positions == sorted(positions)
+
+
+def test_search_export_inspect_and_generate_make_an_image(tiny_model_folder: Path, tmp_path: Path) -> None:
+    small = ["--population", 4, "--generations", 1, "--probes", 8, "--time-limit", 60]
+
+    found = run("search", tiny_model_folder, "--macs", 0.3, "--out", tmp_path / "s", "--quick", *FAST, *small)
+    assert found.exit_code == 0, found.output + repr(found.exception)
+    made = run("export", tiny_model_folder, "--schedule", tmp_path / "s/schedule.json", "--out", tmp_path / "b")
+    assert made.exit_code == 0, made.output + repr(made.exception)
+    inspected = run("inspect", tmp_path / "b", "--json")
+    generated = run("generate", tmp_path / "b", "--label", "ship", "--seed", 3, "-n", 2, "--out", tmp_path / "x.png")
+
+    assert generated.exit_code == 0, generated.output + repr(generated.exception)
+    document = json.loads(inspected.stdout)
+    assert document["macs_removed"] >= 0.3
+    assert len(document["stages"]) == 4
+    assert document["memory_ratio"] > 1  # full compensation keeps more than the dense weights
+    with Image.open(tmp_path / "x.png") as image:
+        assert image.size == (16, 8)
+
+
+def test_the_same_seed_makes_the_same_image_by_name_and_by_number(bundle: Path, tmp_path: Path) -> None:
+    for name, label in (("a", "cat"), ("b", "3")):
+        result = run("generate", bundle, "--label", label, "--seed", 1, "--out", tmp_path / f"{name}.png")
+        assert result.exit_code == 0, repr(result.exception)
+
+    assert (tmp_path / "a.png").read_bytes() == (tmp_path / "b.png").read_bytes()
+
+
+def test_inspect_prints_a_table_a_person_can_read(bundle: Path) -> None:
+    output = run("inspect", bundle).output
+
+    assert "half" in output
+    assert "dense" in output
+
+
+def test_bench_times_every_subgraph(bundle: Path) -> None:
+    result = run("bench", bundle, "--rows", 2, "--seconds", 0.1, "--json")
+
+    steps = json.loads(result.stdout)["steps"]
+    assert len(steps) == 2  # half and dense
+    assert all(0 < step["fastest"] <= step["median"] <= step["slowest"] for step in steps)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["generate", "{bundle}", "--label", "unicorn", "--out", "x.png"], r"label.*airplane.*unicorn"),
+        (["generate", "{bundle}", "--label", "cat", "--steps", "1001", "--out", "x.png"], r"steps.*1\.\.1000.*1001"),
+        (["generate", "{bundle}", "--label", "cat", "--schedule", "fast", "--out", "x.png"], r"schedule.*half.*fast"),
+        (["inspect", "nowhere"], r"nowhere"),
+        (["export", "{model}", "--schedule", "uniform:0.3", "--out", "y"], r"0\.25, 0\.5.*found 0\.3"),
+        (["export", "{model}", "--schedule", "uniform:half", "--out", "y"], r"uniform:SHARE.*uniform:half"),
+        (["export", "{model}", "--schedule", "lost.json", "--out", "y"], r"lost\.json"),
+        (
+            ["export", "{model}", "--schedule", "dense", "--compensation", "some", "--out", "y"],
+            r"none.*bias.*full.*some",
+        ),
+        (["export", "nowhere", "--schedule", "dense", "--out", "y"], r"nowhere/model_index\.json"),
+        (["search", "{model}", "--macs", "0.999", "--out", "z", "--quick"], r"macs|MACs"),
+    ],
+)
+def test_wrong_input_is_answered_in_one_sentence_with_a_failing_exit_code(
+    arguments: list[str], message: str, bundle: Path, tiny_model_folder: Path, tmp_path: Path
+) -> None:
+    filled = [a.format(bundle=bundle, model=tiny_model_folder) for a in arguments]
+
+    done = subprocess.run(
+        [sys.executable, "-m", "diffes", *filled], cwd=tmp_path, capture_output=True, text=True, check=False
+    )
+
+    assert done.returncode in (1, 2)
+    assert re.search(message, done.stderr), done.stderr
+    assert "Traceback" not in done.stderr
+    assert not list(tmp_path.iterdir())  # nothing half made is left behind
+
+
+def test_serving_loads_neither_search_nor_export() -> None:
+    code = "import diffes.cli, diffes.serving.bento, sys; print([m for m in ('search', 'export') if m in sys.modules])"
+
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+
+    assert done.stdout.strip() == "[]"
