@@ -1,7 +1,9 @@
 """The real thing: `bentoml serve` on a real bundle, asked over HTTP, loaded by the real locust file, stopped."""
 
+import re
 import shutil
 import subprocess
+import time
 from collections.abc import Iterator
 from io import BytesIO
 from pathlib import Path
@@ -11,38 +13,19 @@ import pytest
 from PIL import Image
 
 from diffes.bundle import Bundle
-from diffes.checkpoint import Checkpoint
-from diffes.levels import LevelGrid
-from diffes.presets import build_schedule
-from diffes.pruning.calibration import Calibration
-from diffes.schedule import Sampler
 from diffes.serving.metrics import executed_stages
-from export.job import export_bundle
 from loadtest.report import load_rows
 from loadtest.run import Asked, command
 from tests.service import Service, start
 
 
 @pytest.fixture(scope="module")
-def bundle(
-    tiny_checkpoint: Checkpoint, tiny_calibration: Calibration, tmp_path_factory: pytest.TempPathFactory
-) -> Bundle:
-    """Two plans in four stages, and the dense schedule."""
-    grid = LevelGrid.of(tiny_checkpoint.architecture.dense)
-    full, half = grid.plan(0, 0), grid.plan(grid.parts // 2, grid.parts // 2)
-    sampler = Sampler(class_name="DDIMScheduler", steps=4, guidance=1.5)
-    schedule = build_schedule(tiny_checkpoint, sampler, [full, half, full, half], "none", {})
-    out = tmp_path_factory.mktemp("bundles") / "tiny"
-    return export_bundle(tiny_checkpoint, {"mixed": schedule}, "mixed", tiny_calibration, out, verify=False)
-
-
-@pytest.fixture(scope="module")
-def refused(bundle: Bundle, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
+def refused(tiny_bundle: Bundle, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
     """A server told to serve a bundle with one flipped byte."""
     folder = tmp_path_factory.mktemp("refused")
     damaged = folder / "bundle"
-    shutil.copytree(bundle.folder, damaged)
-    blob = damaged / bundle.manifest.blob.file
+    shutil.copytree(tiny_bundle.folder, damaged)
+    blob = damaged / tiny_bundle.manifest.blob.file
     content = bytearray(blob.read_bytes())
     content[-1] ^= 1
     blob.write_bytes(content)
@@ -52,10 +35,10 @@ def refused(bundle: Bundle, tmp_path_factory: pytest.TempPathFactory) -> Iterato
 
 
 @pytest.fixture(scope="module")
-def service(bundle: Bundle, refused: Service, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
+def service(tiny_bundle: Bundle, refused: Service, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
     """A ready server; it and the refused one start side by side. It would show what it tells BentoML's makers."""
     assert refused.process
-    running = start(tmp_path_factory.mktemp("served"), bundle.folder, __BENTOML_DEBUG_USAGE="true")
+    running = start(tmp_path_factory.mktemp("served"), tiny_bundle.folder, __BENTOML_DEBUG_USAGE="true")
     try:
         running.wait_until_ready()
         yield running
@@ -80,19 +63,30 @@ def test_refusals_keep_our_shape_behind_bentoml(service: Service, method: str, p
     assert answer.json()["error"]["type"] == "invalid_request_error"
 
 
-def test_metrics_show_every_executed_stage_and_no_stray_path(service: Service, bundle: Bundle) -> None:
+def test_metrics_show_every_executed_stage_and_no_stray_path(service: Service, tiny_bundle: Bundle) -> None:
     httpx.get(f"{service.url}/wp-login.php")
     httpx.post(f"{service.url}/generate", json={"label": 0, "schedule": "dense"}, timeout=60)
     httpx.post(f"{service.url}/generate", json={"label": 0}, timeout=60)
     text = httpx.get(f"{service.url}/metrics").text
-    stages = executed_stages(bundle)
-    assert len(stages) == 5
+    stages = executed_stages(tiny_bundle)
+    assert len(stages) > 1
     for stage in stages:
         series = f'backend="onnxruntime",schedule="{stage.schedule}",stage="{stage.stage}"'
         (line,) = (line for line in text.splitlines() if line.startswith(f"diffes_step_seconds_count{{{series}}}"))
         assert float(line.split()[-1]) > 0
     assert "wp-login" not in text
     assert 'diffes_requests_total{status="done"}' in text
+
+
+def test_a_client_that_leaves_is_noticed_and_its_steps_are_not_taken(service: Service) -> None:
+    with pytest.raises(httpx.ReadTimeout):
+        httpx.post(f"{service.url}/generate", json={"label": 0, "n": 16, "steps": 1000}, timeout=0.3)
+    deadline = time.monotonic() + 30
+    while 'diffes_requests_total{status="cancelled"} 1.0' not in httpx.get(f"{service.url}/metrics").text:
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    (taken,) = re.findall(r"diffes_step_rows_count (\S+)", httpx.get(f"{service.url}/metrics").text)
+    assert float(taken) < 4 * 1000  # the batches that 16 images of 1000 steps would have taken
 
 
 def test_the_locust_file_loads_it_and_every_request_is_answered(service: Service, tmp_path: Path) -> None:

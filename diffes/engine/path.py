@@ -1,0 +1,31 @@
+"""Everything about a trajectory that is known before it starts."""
+
+from dataclasses import dataclass
+
+from diffes.bundle import Bundle
+from diffes.engine.batch import BatchKey
+from diffes.router import Route, route
+from diffes.sampling import Trajectory
+
+
+@dataclass(frozen=True, slots=True)
+class Path:
+    """Coefficients, route and batch key of every step; requests of equal schedule, steps and branches share one."""
+
+    trajectory: Trajectory
+    route: Route
+    keys: tuple[BatchKey, ...]
+
+    @property
+    def conditions(self) -> int:
+        """Rows of conditions that all steps need, the unconditional ones included."""
+        return len(self.keys) * (2 if self.keys[0].guided else 1)
+
+
+def find_path(bundle: Bundle, schedule: str, steps: int, guided: bool) -> Path:
+    """Route `steps` steps of a schedule's sampler; InvalidInput for steps out of the sampler's range."""
+    trajectory = bundle.trajectory(steps, schedule)
+    way = route(bundle.schedule(schedule), bundle.subgraph_of, trajectory)
+    shape = bundle.architecture.latent_shape
+    keys = tuple(BatchKey(subgraph, guided, shape, trajectory.clip) for subgraph in way.subgraphs)
+    return Path(trajectory, way, keys)

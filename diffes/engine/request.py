@@ -1,0 +1,111 @@
+"""What a caller asks of the engine, and what comes back."""
+
+from dataclasses import dataclass
+
+from torch import Tensor
+
+from diffes.bundle import Bundle
+from diffes.errors import InvalidInput
+
+MAX_SEED = 2**63 - 1
+MAX_IMAGES = 16  # of one request
+MAX_GUIDANCE = 20.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Limits:
+    """How much the engine takes on. `batch` and `running` count images, `queue` counts requests."""
+
+    batch: int = 8  # images in one step; guidance doubles the rows
+    running: int = 32  # images between two steps: the choice the batches are made from
+    conditions: int = 4096  # steps, of all running requests and branches, whose conditions are held in memory
+    queue: int = 64  # requests that wait for admission
+    images: int = MAX_IMAGES  # of one request
+    guidance: float = MAX_GUIDANCE
+
+    def __post_init__(self) -> None:
+        for name in ("batch", "running", "conditions", "queue", "images"):
+            if getattr(self, name) < 1:
+                raise InvalidInput(name, expected="1 or more", found=getattr(self, name))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Request:
+    """`images` images of one label; image j starts from noise seeded with `seed + j`.
+
+    `steps` and `guidance` default to the schedule's sampler, `schedule` to the bundle's default.
+    """
+
+    label: int
+    seed: int
+    images: int = 1
+    steps: int | None = None
+    guidance: float | None = None
+    schedule: str | None = None
+    id: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ResolvedRequest:
+    """A request with every default filled in: asked again, it gives the same images."""
+
+    label: int
+    seed: int
+    images: int
+    steps: int
+    guidance: float
+    schedule: str
+    id: str
+
+
+@dataclass(frozen=True, slots=True)
+class StageTiming:
+    """One stage of one request: steps per image, seconds in the denoiser, images stepped together on average."""
+
+    stage: int
+    steps: int
+    seconds: float
+    mean_batch: float
+
+
+@dataclass(frozen=True, slots=True)
+class Timings:
+    """Where a request's time went; seconds."""
+
+    queue_seconds: float
+    total_seconds: float
+    stages: tuple[StageTiming, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """Images [n, 3, H, W] in [-1, 1] on the CPU, and what they were made with."""
+
+    images: Tensor
+    request: ResolvedRequest
+    timings: Timings
+
+
+def resolve(request: Request, bundle: Bundle, limits: Limits) -> ResolvedRequest:
+    """Fill the defaults in; InvalidInput for the first field out of range (steps are the sampler's to judge)."""
+    _within("label", request.label, 0, bundle.architecture.classes - 1)
+    _within("n", request.images, 1, limits.images)
+    _within("seed", request.seed, 0, MAX_SEED - request.images + 1)
+    sampler = bundle.schedule(request.schedule).sampler
+    guidance = sampler.guidance if request.guidance is None else request.guidance
+    if not 1 <= guidance <= limits.guidance:
+        raise InvalidInput("guidance", expected=f"1..{limits.guidance:g}", found=guidance)
+    return ResolvedRequest(
+        label=request.label,
+        seed=request.seed,
+        images=request.images,
+        steps=sampler.steps if request.steps is None else request.steps,
+        guidance=guidance,
+        schedule=request.schedule or bundle.default,
+        id=request.id,
+    )
+
+
+def _within(field: str, value: int, low: int, high: int) -> None:
+    if not low <= value <= high:
+        raise InvalidInput(field, expected=f"{low}..{high}", found=value)

@@ -1,0 +1,82 @@
+"""The BentoML service: one process, our HTTP app at "/", probes and metrics of BentoML's own.
+
+BentoML's sync endpoints, task queue and batching are not used: they cannot stop work whose client left, nor batch
+by step. Its limits are set far above the engine's queue, which answers 429 itself.
+"""
+
+import logging
+import os
+
+# Before anything of BentoML asks; it caches the first answer, which `bentoml serve` asks for before this import.
+os.environ.setdefault("BENTOML_DO_NOT_TRACK", "True")
+
+import bentoml
+from bentoml._internal.utils.analytics import usage_stats
+from starlette.concurrency import run_in_threadpool
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from diffes.bundle import Bundle
+from diffes.errors import DiffesError
+from diffes.serving.app import ENDPOINTS, create_app
+from diffes.serving.metrics import Metrics, known_endpoints_only
+from diffes.serving.runtime import Runtime
+from diffes.serving.settings import Settings
+
+usage_stats.do_not_track.cache_clear()
+
+_PROBES = ("/livez", "/readyz", "/healthz", "/metrics")
+_SECONDS = 3600.0  # to the first byte; far above what a full queue takes
+_REQUESTS = 4096  # at once; far above the engine's queue
+
+
+def _current() -> Runtime:
+    service: Diffes = bentoml.get_current_service()
+    return service.runtime
+
+
+def _whole(app: ASGIApp) -> ASGIApp:
+    """The app behind a plain function: BentoML passes a Starlette app only the paths it has, and answers 404 itself."""
+
+    async def whole(scope: Scope, receive: Receive, send: Send) -> None:
+        await app(scope, receive, send)
+
+    return whole
+
+
+@bentoml.service(
+    name="diffes",
+    workers=1,
+    traffic={"timeout": _SECONDS, "max_concurrency": _REQUESTS},
+    envs=[{"name": "BENTOML_DO_NOT_TRACK", "value": "True"}],
+)
+@bentoml.asgi_app(_whole(create_app(_current)), path="/")
+class Diffes:
+    """Serves the bundle that the environment names."""
+
+    def __init__(self) -> None:
+        logging.getLogger("diffes").setLevel(logging.INFO)  # BentoML's handlers, a service's default level
+        self.runtime = Runtime(Settings.from_environment(), Metrics())
+        self.runtime.start()
+
+    @bentoml.on_deployment  # type: ignore[untyped-decorator]
+    @staticmethod
+    def verify() -> None:
+        """In the parent, before any worker: a wrong setting or a damaged bundle ends `bentoml serve` here."""
+        try:
+            Bundle.open(Settings.from_environment().bundle)
+        except DiffesError as error:
+            raise SystemExit(f"diffes: {error}") from error
+
+    @bentoml.on_shutdown  # type: ignore[untyped-decorator]
+    async def finish(self) -> None:
+        """Answer what is inside, then free everything."""
+        await run_in_threadpool(self.runtime.close)
+
+    async def __is_ready__(self) -> bool:
+        return self.runtime.ready
+
+    async def __is_alive__(self) -> bool:
+        return self.runtime.alive
+
+    async def __metrics__(self, text: str) -> str:
+        return known_endpoints_only(text, (*ENDPOINTS, *_PROBES))

@@ -1,0 +1,64 @@
+"""Every error as HTTP, in one shape: {"error": {"message", "type", "param", "code"}}, as the OpenAI API has it."""
+
+import logging
+from math import ceil
+from typing import NamedTuple
+
+from starlette.exceptions import HTTPException
+from starlette.responses import JSONResponse
+
+from diffes.errors import DiffesError, EngineError, InvalidInput, NotReady, Overloaded
+from diffes.serving.schema import MalformedBody
+
+logger = logging.getLogger(__name__)
+
+
+class _Kind(NamedTuple):
+    status: int
+    type: str
+    code: str
+
+
+_KINDS: dict[type[DiffesError], _Kind] = {
+    MalformedBody: _Kind(400, "invalid_request_error", "malformed_json"),
+    InvalidInput: _Kind(422, "invalid_request_error", "invalid_value"),
+    Overloaded: _Kind(429, "overloaded_error", "queue_full"),
+    NotReady: _Kind(503, "unavailable_error", "not_ready"),
+    EngineError: _Kind(500, "server_error", "engine_failed"),
+}
+_STATUSES: dict[int, tuple[str, str]] = {
+    404: ("not_found", "no such path"),
+    405: ("method_not_allowed", "this path does not take that method"),
+    413: ("body_too_large", "the body is too large"),
+}
+
+
+def answer(error: DiffesError, *, retry_after: float = 1.0) -> JSONResponse:
+    """A DiffesError as a response; 429 and 503 say when to come back (seconds)."""
+    kind = next((_KINDS[cls] for cls in type(error).__mro__ if cls in _KINDS), _KINDS[EngineError])
+    if kind.status >= 500 and kind.status != 503:
+        logger.error("request failed: %s", error)
+    headers = {"Retry-After": str(min(max(ceil(retry_after), 1), 120))} if kind.status in (429, 503) else None
+    param = error.field if isinstance(error, InvalidInput) else None
+    message = error.what if kind.status == 500 else str(error)  # what a runtime raised is for the log
+    return _response(kind.status, message, kind.type, kind.code, param, headers)
+
+
+def answer_http(error: HTTPException) -> JSONResponse:
+    """Starlette's own refusals in the same shape."""
+    code, message = _STATUSES.get(error.status_code, ("http_error", str(error.detail)))
+    headers = dict(error.headers or {})
+    detail = error.detail if error.status_code == 413 else message
+    return _response(error.status_code, detail, "invalid_request_error", code, None, headers)
+
+
+def answer_bug() -> JSONResponse:
+    """What no handler foresaw; the log has the traceback."""
+    return _response(500, "internal error", "server_error", "internal_error", None, None)
+
+
+def _response(
+    status: int, message: str, type_: str, code: str, param: str | None, headers: dict[str, str] | None
+) -> JSONResponse:
+    body = {"error": {"message": message, "type": type_, "param": param, "code": code}}
+    return JSONResponse(body, status_code=status, headers=headers)

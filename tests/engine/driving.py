@@ -1,0 +1,56 @@
+"""Driving an engine by hand, and what a test wants to know of it."""
+
+from concurrent.futures import Future
+
+import pytest
+from torch import Tensor
+
+from diffes.engine.engine import Engine
+from diffes.engine.observer import Outcome, Silent, StepReport
+from diffes.engine.request import Request, Result
+
+TOLERANCE = 1e-4  # a GEMM's rows may differ in rounding between batch sizes
+
+MIXED = (
+    Request(label=0, seed=1),
+    Request(label=3, seed=2, steps=7, guidance=4.0),
+    Request(label=9, seed=3, steps=3, guidance=1.0, images=2),
+    Request(label=5, seed=4, schedule="half", steps=5),
+    Request(label=5, seed=5, images=3, guidance=2.0),
+)
+
+
+def run(engine: Engine, *requests: Request) -> list[Tensor]:
+    futures = [engine.submit(request) for request in requests]
+    drain(engine, *futures)
+    return [future.result().images for future in futures]
+
+
+def drain(engine: Engine, *futures: Future[Result]) -> None:
+    for _ in range(1000):
+        if all(future.done() for future in futures):
+            return
+        engine.step()
+    pytest.fail("the engine did not finish in 1000 steps")
+
+
+class Recorder(Silent):
+    def __init__(self) -> None:
+        self.loads: list[tuple[int, int]] = []
+        self.steps: list[StepReport] = []
+        self.outcomes: list[tuple[str, Outcome]] = []
+        self.waits = 0
+
+    def load(self, *, waiting: int, running: int) -> None:
+        self.loads.append((waiting, running))
+
+    def admitted(self, queue_seconds: float) -> None:
+        assert queue_seconds >= 0
+        self.waits += 1
+
+    def stepped(self, step: StepReport) -> None:
+        self.steps.append(step)
+
+    def finished(self, schedule: str, outcome: Outcome, seconds: float) -> None:
+        assert seconds >= 0
+        self.outcomes.append((schedule, outcome))

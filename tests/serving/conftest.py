@@ -1,0 +1,68 @@
+"""The app on an engine that computes the tiny model in memory, driven in-process."""
+
+from collections.abc import Iterator
+
+import pytest
+from prometheus_client import CollectorRegistry
+from starlette.testclient import TestClient
+
+from diffes.bundle import Bundle
+from diffes.engine.engine import Engine
+from diffes.engine.request import Limits
+from diffes.errors import NotReady
+from diffes.serving.app import create_app
+from diffes.serving.metrics import Metrics
+from diffes.serving.runtime import Served
+from tests.engine.conftest import MemoryBackend, backend, bundle, model
+
+__all__ = ["backend", "bundle", "model"]
+
+BUNDLE_ID = "0123456789abcdef"
+
+
+class Warm:
+    """A runtime whose engine is there from the start; tests may stop it from being ready."""
+
+    def __init__(self, bundle: Bundle, backend: MemoryBackend) -> None:
+        self.registry = CollectorRegistry()
+        self.metrics = Metrics(self.registry)
+        self.metrics.prepare(bundle, BUNDLE_ID, backend.name)
+        self.engine = Engine(bundle, backend, Limits(queue=2), self.metrics)
+        self.ready = True
+        self._served = Served(bundle, BUNDLE_ID, backend.name, self.engine)
+
+    def served(self) -> Served:
+        if not self.ready:
+            raise NotReady("not ready", expected="a warm engine", found="a service that is warming up")
+        return self._served
+
+    def count(self, name: str, **labels: str) -> float:
+        """A sample's value; 0 where there is none."""
+        return self.registry.get_sample_value(name, labels) or 0.0
+
+
+@pytest.fixture
+def idle(bundle: Bundle, backend: MemoryBackend) -> Iterator[Warm]:
+    """A runtime whose engine is not started: requests queue up."""
+    runtime = Warm(bundle, backend)
+    yield runtime
+    runtime.engine.close(drain=False)
+
+
+@pytest.fixture
+def runtime(idle: Warm) -> Warm:
+    """A runtime that serves."""
+    idle.engine.start()
+    return idle
+
+
+def client_of(runtime: Warm) -> TestClient:
+    """A client that sees what a remote one would see, also of bugs."""
+    return TestClient(create_app(lambda: runtime), raise_server_exceptions=False)  # type: ignore[arg-type, return-value]
+
+
+@pytest.fixture
+def client(runtime: Warm) -> Iterator[TestClient]:
+    """A client of the running engine."""
+    with client_of(runtime) as client:
+        yield client

@@ -1,0 +1,48 @@
+"""Every error has its status, shape and headers."""
+
+import json
+
+import pytest
+
+import diffes.errors
+from diffes.errors import BundleError, DiffesError, EngineError, InvalidInput, NotReady, Overloaded
+from diffes.serving.errors import answer
+from diffes.serving.schema import MalformedBody
+
+
+@pytest.mark.parametrize(
+    ("error", "status", "code"),
+    [
+        (MalformedBody("malformed JSON"), 400, "malformed_json"),
+        (InvalidInput("n", expected="1..16", found=0), 422, "invalid_value"),
+        (Overloaded("the queue is full"), 429, "queue_full"),
+        (NotReady("not ready"), 503, "not_ready"),
+        (EngineError("stage 1 failed", found="a secret"), 500, "engine_failed"),
+        (BundleError("damaged", found="a secret"), 500, "engine_failed"),
+    ],
+)
+def test_an_error_is_answered_in_one_shape(error: DiffesError, status: int, code: str) -> None:
+    response = answer(error)
+    body = json.loads(bytes(response.body))
+    assert response.status_code == status
+    assert body["error"].keys() == {"message", "type", "param", "code"}
+    assert body["error"]["code"] == code
+    assert "secret" not in body["error"]["message"]
+
+
+@pytest.mark.parametrize("name", [n for n in vars(diffes.errors) if isinstance(vars(diffes.errors)[n], type)])
+def test_no_error_is_without_an_answer(name: str) -> None:
+    cls = vars(diffes.errors)[name]
+    error = InvalidInput("n", expected=1, found=0) if cls is InvalidInput else cls("it failed")
+    assert 400 <= answer(error).status_code < 600
+
+
+@pytest.mark.parametrize(("seconds", "told"), [(0, "1"), (2.1, "3"), (1e6, "120")])
+def test_retry_after_is_whole_seconds_within_reason(seconds: float, told: str) -> None:
+    assert answer(Overloaded("full"), retry_after=seconds).headers["retry-after"] == told
+
+
+def test_the_field_is_the_param() -> None:
+    body = json.loads(bytes(answer(InvalidInput("steps", expected="1..1000", found=0)).body))
+    assert body["error"]["param"] == "steps"
+    assert body["error"]["message"] == "invalid steps: expected 1..1000, found 0"

@@ -1,0 +1,99 @@
+"""From start to close without blocking the caller."""
+
+import threading
+from pathlib import Path
+
+import pytest
+from prometheus_client import CollectorRegistry
+
+from diffes.backends.fake import FakeBackend
+from diffes.bundle import Bundle
+from diffes.engine.request import Request
+from diffes.errors import EngineError, NotReady
+from diffes.manifest import MANIFEST
+from diffes.serving.metrics import Metrics
+from diffes.serving.runtime import Runtime
+from diffes.serving.settings import Settings
+from diffes.serving.warmup import warm_rows
+
+
+class GatedBackend(FakeBackend):
+    """Its first call waits for the gate."""
+
+    gate: threading.Event
+
+    def decode(self, latents: object) -> object:  # type: ignore[override]
+        self.gate.wait(timeout=10)
+        return super().decode(latents)  # type: ignore[arg-type]
+
+
+@pytest.fixture
+def gate() -> threading.Event:
+    return threading.Event()
+
+
+@pytest.fixture
+def fake(gate: threading.Event) -> GatedBackend:
+    backend = GatedBackend()
+    backend.gate = gate
+    return backend
+
+
+@pytest.fixture
+def runtime(bundle: Bundle, fake: GatedBackend, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Runtime:
+    """A runtime on the in-memory bundle; the fake stands for whatever backend is asked for."""
+    (tmp_path / MANIFEST).write_text(bundle.manifest.text())
+    monkeypatch.setattr(Bundle, "open", classmethod(lambda _cls, folder: Bundle(folder, bundle.manifest)))
+    monkeypatch.setattr("diffes.serving.runtime.open_backend", lambda *_: fake)
+    return Runtime(Settings(bundle=tmp_path, max_batch=2), Metrics(CollectorRegistry()))
+
+
+def test_it_is_alive_but_not_ready_until_everything_has_run_once(
+    runtime: Runtime, fake: GatedBackend, bundle: Bundle, gate: threading.Event
+) -> None:
+    runtime.start()
+    assert runtime.alive
+    assert not runtime.ready
+    with pytest.raises(NotReady, match="found a service that is warming up"):
+        runtime.served()
+    gate.set()
+    runtime.wait_until_started()
+    assert runtime.ready
+    warmed = {(call.subgraph, call.rows) for call in fake.calls if call.method == "denoise"}
+    assert warmed == {(subgraph.id, rows) for subgraph in bundle.manifest.subgraphs for rows in warm_rows(2)}
+    assert runtime.served().engine.submit(Request(label=0, seed=0)).result(timeout=10).images.shape == (1, 3, 8, 8)
+    runtime.close()
+
+
+def test_closing_frees_the_backend_and_refuses_what_comes_later(
+    runtime: Runtime, fake: GatedBackend, gate: threading.Event
+) -> None:
+    gate.set()
+    runtime.start()
+    runtime.wait_until_started()
+    engine = runtime.served().engine
+    runtime.close()
+    assert fake.closed
+    assert not runtime.ready
+    with pytest.raises(NotReady, match="found a service that is shutting down"):
+        runtime.served()
+    with pytest.raises(EngineError, match="closed"):
+        engine.submit(Request(label=0, seed=0))
+
+
+def test_a_failed_start_is_not_alive_and_says_why(runtime: Runtime, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object) -> None:
+        raise RuntimeError("no such device")
+
+    monkeypatch.setattr("diffes.serving.runtime.open_backend", refuse)
+    runtime.start()
+    runtime.wait_until_started()
+    assert not runtime.alive
+    with pytest.raises(NotReady, match="found a failure: no such device"):
+        runtime.served()
+    runtime.close()
+
+
+def test_warm_up_covers_one_image_and_a_full_batch_plain_and_guided() -> None:
+    assert warm_rows(8) == [1, 2, 8, 16]
+    assert warm_rows(1) == [1, 2]
