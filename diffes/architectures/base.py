@@ -9,7 +9,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, Protocol
 
-import torch
 from torch import Tensor, nn
 
 from diffes.errors import CheckpointError
@@ -86,7 +85,11 @@ class Architecture(Protocol):
         """Names the denoiser reads; the other converted tensors belong to the condition."""
 
     def denoiser(self, plan: StagePlan, weights: Weights) -> nn.Module:
-        """The `Denoiser` of a stage plan on tensors already cut to it."""
+        """The `Denoiser` of a stage plan on tensors already cut to it.
+
+        Its forward asks the tensors, not the plan, for kept counts (-1 in views), so that one traced graph serves
+        every plan that skips the same halves.
+        """
 
     def condition(self, weights: Weights) -> nn.Module:
         """forward(timesteps [N] float32, labels [N] int64) -> tuple of conditions, each [N, ...]."""
@@ -120,8 +123,3 @@ def require_keys(config: Mapping[str, Any], wanted: Mapping[str, Any], family: s
     for key, value in wanted.items():
         if config.get(key) != value:
             raise CheckpointError(f"{family} config has an unsupported {key}", expected=value, found=config.get(key))
-
-
-def layer_norm(x: Tensor, eps: float) -> Tensor:
-    """LayerNorm over the last axis without affine parameters."""
-    return torch.nn.functional.layer_norm(x, x.shape[-1:], eps=eps)

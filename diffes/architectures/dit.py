@@ -26,7 +26,6 @@ from diffes.architectures.base import (
     PrunableLayer,
     Tap,
     Weights,
-    layer_norm,
     parameters_of,
     require_keys,
 )
@@ -195,21 +194,26 @@ class DiTStep(nn.Module):
         self.dit = dit
         self.plan = plan
         self.weights = parameters_of(weights)
+        # LayerNorm's weight must be given in ONNX; one constant instead of one made for every norm
+        self.register_buffer("ones", torch.ones_like(weights["patch.bias"]), persistent=False)
 
     def forward(self, latents: Tensor, modulation: Tensor, final_modulation: Tensor) -> Tensor:
         """latents [B, C, h, w], modulation [B, L, 6, D], final_modulation [B, 2, D] → like latents."""
         w: Any = self.weights
         x = self._patchify(latents)  # [B, tokens, D]
         for index, block in enumerate(self.plan):
-            shift1, scale1, gate1, shift2, scale2, gate2 = _rows(modulation[:, index])  # six of [B, 1, D]
+            shift1, scale1, gate1, shift2, scale2, gate2 = modulation[:, index].split(1, 1)  # six of [B, 1, D]
             at = w.blocks.get_submodule(str(index))
-            h = layer_norm(x, _ADA_NORM_EPS) * scale1 + shift1
+            h = self._norm(x, _ADA_NORM_EPS) * scale1 + shift1
             x = x + gate1 * self._attention(h, at, index, block.heads)
-            h = layer_norm(x, self.dit.mlp_norm_eps) * scale2 + shift2
+            h = self._norm(x, self.dit.mlp_norm_eps) * scale2 + shift2
             x = x + gate2 * self._mlp(h, at, index, block.channels)
-        shift, scale = _rows(final_modulation)
-        x = layer_norm(x, _ADA_NORM_EPS) * scale + shift
+        shift, scale = final_modulation.split(1, 1)
+        x = self._norm(x, _ADA_NORM_EPS) * scale + shift
         return self._unpatchify(F.linear(x.flatten(0, 1), w.final.weight, w.final.bias))
+
+    def _norm(self, x: Tensor, eps: float) -> Tensor:
+        return F.layer_norm(x, x.shape[-1:], self.get_buffer("ones"), eps=eps)
 
     def _attention(self, h: Tensor, at: Any, index: int, heads: int) -> Tensor:
         if heads == 0:
@@ -218,7 +222,8 @@ class DiTStep(nn.Module):
         qkv = F.linear(h.flatten(0, 1), at.qkv.weight, at.qkv.bias)
         # [B*tokens, heads*3*d] -> three of [B, heads, tokens, d]; -1 where heads would stand, so that one traced
         # graph serves every number of heads
-        q, k, v = qkv.view(rows, tokens, -1, 3, self.dit.head_dim).permute(3, 0, 2, 1, 4).unbind(0)
+        parts = qkv.view(rows, tokens, -1, 3, self.dit.head_dim).permute(3, 0, 2, 1, 4).split(1)
+        q, k, v = (part.squeeze(0) for part in parts)
         mixed = F.scaled_dot_product_attention(q, k, v)
         mixed = mixed.transpose(1, 2).contiguous().view(rows * tokens, -1)
         return self._project(mixed, at.out, f"blocks.{index}.out.weight")
@@ -257,11 +262,6 @@ class DiTStep(nn.Module):
         )
         pixels = patches.view(-1, side, side, p, p, c).permute(0, 5, 1, 3, 2, 4)
         return pixels.reshape(-1, c, side * p, side * p)
-
-
-def _rows(modulation: Tensor) -> list[Tensor]:
-    """[B, n, D] → n of [B, 1, D]; slices, which every runtime has (split exports as a sequence)."""
-    return [modulation[:, i : i + 1] for i in range(modulation.shape[1])]
 
 
 class DiTCondition(nn.Module):
