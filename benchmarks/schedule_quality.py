@@ -1,0 +1,143 @@
+"""How far schedules take a model from its dense self: a table over schedules and compensations, on one device.
+
+    python benchmarks/schedule_quality.py models/cifar10-dit --schedule uniform:0.375 --schedule out/schedule.json \
+        --compensation none --compensation full -n 5000 --device cuda --out results.json
+
+Runs on the checkpoint in memory (no export), float32; `--tf32` lets a GPU round products to TF32 while sampling.
+"""
+
+import argparse
+import json
+import platform
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import torch
+
+from diffes.bundled import bundled_features, bundled_model
+from diffes.checkpoint import Checkpoint
+from diffes.evaluation import Evaluation, Protocol, Side, evaluate, pixels
+from diffes.files import write_text_atomically
+from diffes.presets import dense_schedule
+from diffes.pruning.calibration import Calibration, CalibrationSpec, calibrate
+from diffes.pruning.model import PrunedModel
+from diffes.quality import FeatureExtractor
+from diffes.sampling import trajectory
+from diffes.schedule import Sampler, Schedule, StagePlan
+from export.schedules import Defaults, default_sampler, read_schedules
+
+
+def main() -> None:
+    """Evaluate every (schedule, compensation) pair and write one JSON."""
+    options = _options()
+    checkpoint = Checkpoint.open(options.model)
+    extractor = FeatureExtractor.load(options.features, options.device)
+    torch.backends.cuda.matmul.fp32_precision = "tf32" if options.tf32 else "ieee"
+    calibration = _calibrated(checkpoint, options)
+    rows = []
+    for name, schedule in _schedules(checkpoint, options):
+        began = time.perf_counter()
+        found = _evaluate(checkpoint, calibration, schedule, extractor, options)
+        row = {
+            "schedule": name,
+            "compensation": schedule.compensation,
+            "macs_removed": schedule.cost.macs_removed,
+            "seconds": time.perf_counter() - began,
+            **found.to_json(),
+        }
+        rows.append(row)
+        print(  # noqa: T201
+            f"{name:24} {schedule.compensation:5} removed {schedule.cost.macs_removed:.4f}"
+            f" FD {found.frechet_distance:.4f} MSE {found.mse:.5f} SSIM {found.ssim:.4f} acc {found.class_accuracy:.4f}"
+            f" (dense {found.reference_class_accuracy:.4f}) FD data {found.frechet_to_data:.3f}"
+            f" (dense {found.reference_frechet_to_data:.3f}) {row['seconds']:.1f} s",
+            flush=True,
+        )
+        write_text_atomically(options.out, json.dumps(_document(options, rows), indent=1) + "\n")
+
+
+def _evaluate(
+    checkpoint: Checkpoint,
+    calibration: Calibration,
+    schedule: Schedule,
+    extractor: FeatureExtractor,
+    options: argparse.Namespace,
+) -> Evaluation:
+    architecture = checkpoint.architecture
+    weights = {n: t.float() for n, t in architecture.convert(checkpoint.denoiser_state()).items()}
+    model = PrunedModel(architecture, weights, calibration, schedule.compensation, device=options.device)
+    sampler = schedule.sampler
+    path = trajectory(sampler.class_name, checkpoint.scheduler_config, sampler.steps)
+
+    def side(of: Schedule) -> Side[StagePlan]:
+        return Side(model, [of.stages[of.stage_index(t)].blocks for t in path.timesteps], pixels)
+
+    protocol = Protocol(
+        path, sampler.guidance, architecture.latent_shape, architecture.classes, options.n, options.batch
+    )
+    return evaluate(side(schedule), side(dense_schedule(checkpoint, sampler)), protocol, extractor)
+
+
+def _schedules(checkpoint: Checkpoint, options: argparse.Namespace) -> Iterator[tuple[str, Schedule]]:
+    for compensation in options.compensation:
+        defaults = Defaults(_sampler(checkpoint, options), compensation=compensation)
+        yield from read_schedules(checkpoint, options.schedule, defaults).items()
+
+
+def _calibrated(checkpoint: Checkpoint, options: argparse.Namespace) -> Calibration:
+    spec = CalibrationSpec(
+        sampler=_sampler(checkpoint, options), images=options.calibration_images, damping=options.damping
+    )
+    if options.calibration and options.calibration.exists():
+        return Calibration.load(options.calibration, checkpoint, spec)
+    made = calibrate(checkpoint, spec, device=options.device)
+    if options.calibration:
+        made.save(options.calibration)
+    return made
+
+
+def _sampler(checkpoint: Checkpoint, options: argparse.Namespace) -> Sampler:
+    return default_sampler(checkpoint, None, options.steps, options.guidance)
+
+
+def _document(options: argparse.Namespace, rows: list[dict[str, object]]) -> dict[str, object]:
+    device = torch.cuda.get_device_name(options.device) if options.device.startswith("cuda") else platform.processor()
+    return {
+        "command": " ".join(sys.argv),
+        "device": device,
+        "torch": torch.__version__,
+        "tf32": options.tf32,
+        "steps": options.steps,
+        "guidance": options.guidance,
+        "damping": options.damping,
+        "rows": rows,
+    }
+
+
+def _options() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("model", type=Path, nargs="?", default=None)
+    parser.add_argument("--features", type=Path, default=None)
+    parser.add_argument("--schedule", action="append", required=True)
+    parser.add_argument("--compensation", action="append", default=None)
+    parser.add_argument("-n", type=int, default=5000)
+    parser.add_argument("--batch", type=int, default=500)
+    parser.add_argument("--steps", type=int, default=20)
+    parser.add_argument("--guidance", type=float, default=1.5)
+    parser.add_argument("--calibration", type=Path, default=None, help="file to read, or to write if there is none")
+    parser.add_argument("--calibration-images", type=int, default=128)
+    parser.add_argument("--damping", type=float, default=1e-3)
+    parser.add_argument("--device", default="cpu")
+    parser.add_argument("--tf32", action="store_true")
+    parser.add_argument("--out", type=Path, required=True)
+    options = parser.parse_args()
+    options.model = options.model or bundled_model()
+    options.features = options.features or bundled_features()
+    options.compensation = options.compensation or ["full"]
+    return options
+
+
+if __name__ == "__main__":
+    main()
