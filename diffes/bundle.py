@@ -16,7 +16,7 @@ from diffes.blob import Blob
 from diffes.errors import BundleError, CheckpointError, InvalidInput, ScheduleError
 from diffes.files import sha256_of
 from diffes.graphs import check_graph
-from diffes.manifest import WEIGHTS, Graph, Manifest, read_manifest
+from diffes.manifest import WEIGHTS, Graph, Manifest, Subgraph, read_manifest
 from diffes.pruning.prefix import Prefix
 from diffes.sampling import Trajectory, trajectory
 from diffes.schedule import Schedule, StagePlan
@@ -37,6 +37,8 @@ class Bundle:
         _check_schedules(bundle)
         for graph in bundle.manifest.graphs:
             check_graph(folder / graph.file, graph, bundle.blob)
+        for subgraph in bundle.manifest.subgraphs:
+            _check_plan(bundle, subgraph)
         return bundle
 
     @cached_property
@@ -147,4 +149,20 @@ def _check_schedules(bundle: Bundle) -> None:
                     f"stage {index} of schedule {name} has no subgraph",
                     expected="a subgraph of its plan",
                     found=", ".join(bundle.subgraph_of.values()) or "none",
+                )
+
+
+def _check_plan(bundle: Bundle, subgraph: Subgraph) -> None:
+    """A subgraph reads as many rows of every pruned tensor as its plan keeps."""
+    weights = bundle.weights(subgraph)
+    for layer in bundle.architecture.layers:
+        kept = layer.kept(subgraph.plan)
+        for name in (*layer.sliced, layer.projection):
+            expected = len(bundle.blob[name]) // layer.units * kept if name in bundle.blob else None
+            found = len(weights[name]) if name in weights else 0
+            if found != expected:
+                raise BundleError(
+                    f"subgraph {subgraph.id} does not read what its plan keeps",
+                    expected=f"{expected} rows of {name}",
+                    found=found,
                 )

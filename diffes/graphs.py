@@ -20,7 +20,7 @@ _DTYPES: dict[int, torch.dtype] = {
     onnx.TensorProto.FLOAT16: torch.float16,
     onnx.TensorProto.BFLOAT16: torch.bfloat16,
 }
-INLINE_BYTES = 4096  # shapes and scalars; more than this is a weight that belongs in the blob
+INLINE_BYTES = 16384  # shapes, scalars, a row of ones; more than this is a weight that belongs in the blob
 
 
 def read_graph(path: Path) -> onnx.ModelProto:

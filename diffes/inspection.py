@@ -5,7 +5,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from rich.console import Group, RenderableType
-from rich.table import Table
+from rich.table import Column, Table
 
 from diffes.bundle import Bundle
 from diffes.manifest import Graph
@@ -73,7 +73,7 @@ class Inspection:
         )
 
     def _stage_table(self) -> Table:
-        table = Table("schedule", "stage", "timesteps", "steps", "heads", "channels", "MMACs", "kept", "subgraph")
+        table = _table("schedule", "stage", "timesteps", "steps", "heads", "channels", "MMACs", "kept", "subgraph")
         for stage in self.stages:
             table.add_row(
                 stage.schedule,
@@ -82,14 +82,14 @@ class Inspection:
                 str(stage.steps),
                 f"{stage.heads:g}",
                 f"{stage.channels:g}",
-                f"{stage.macs / 1e6:.1f}",
+                f"{stage.macs / 1e6:.0f}",
                 f"{stage.share_kept:.1%}",
                 stage.subgraph,
             )
         return table
 
     def _subgraph_table(self) -> Table:
-        table = Table("subgraph", "file", "weights")
+        table = _table("subgraph", "file", "weights")
         for subgraph in self.subgraphs:
             table.add_row(subgraph.id, subgraph.file, _mib(subgraph.weight_bytes))
         return table
@@ -152,6 +152,11 @@ def _stages(bundle: Bundle, name: str) -> list[StageInspection]:
             )
         )
     return found
+
+
+def _table(*headings: str) -> Table:
+    """A table that fits 80 columns without cutting names."""
+    return Table(*(Column(heading, no_wrap=True) for heading in headings), box=None, padding=(0, 2, 0, 0))
 
 
 def _mib(count: int) -> str:

@@ -10,9 +10,11 @@ from diffusers.models.transformers.dit_transformer_2d import DiTTransformer2DMod
 from diffusers.schedulers.scheduling_ddim import DDIMScheduler
 from torch import Tensor
 
+from diffes.bundle import Bundle
 from diffes.checkpoint import Checkpoint
 from diffes.pruning.calibration import Calibration, CalibrationSpec, calibrate
 from diffes.schedule import Sampler
+from tests.bundles import TEN_STAGES, export
 
 LABELS = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
 
@@ -62,6 +64,20 @@ def tiny_calibration(tiny_checkpoint: Checkpoint) -> Calibration:
     """Ordering and moments of the tiny model from 8 images of 4 DDIM steps at guidance 1.5."""
     sampler = Sampler(class_name="DDIMScheduler", steps=4, guidance=1.5)
     return calibrate(tiny_checkpoint, CalibrationSpec(sampler=sampler, images=8, batch=8))
+
+
+@pytest.fixture(scope="session")
+def tiny_bundle_folder(
+    tiny_checkpoint: Checkpoint, tiny_calibration: Calibration, tmp_path_factory: pytest.TempPathFactory
+) -> Path:
+    """A ten-stage bundle of the tiny model, nothing compensated. Copy it to damage it."""
+    return export(tiny_checkpoint, TEN_STAGES, tiny_calibration, tmp_path_factory.mktemp("bundles") / "tiny").folder
+
+
+@pytest.fixture(scope="session")
+def tiny_bundle(tiny_bundle_folder: Path) -> Bundle:
+    """The ten-stage bundle, opened."""
+    return Bundle.open(tiny_bundle_folder)
 
 
 def tiny_dit(**config: float) -> DiTTransformer2DModel:

@@ -1,0 +1,37 @@
+"""What executes subgraphs: one class per runtime behind one protocol."""
+
+from collections.abc import Callable
+
+from diffes.backends.base import Backend
+from diffes.bundle import Bundle
+from diffes.errors import BackendError
+
+
+def _onnxruntime(bundle: Bundle, device: str, threads: int | None) -> Backend:
+    from diffes.backends.onnxruntime import OnnxRuntimeBackend
+
+    return OnnxRuntimeBackend(bundle, device, threads)
+
+
+def _torch(bundle: Bundle, device: str, threads: int | None) -> Backend:
+    from diffes.backends.torch import TorchBackend
+
+    return TorchBackend(bundle, device, threads)
+
+
+# a runtime is imported when it is asked for
+_BACKENDS: dict[str, Callable[[Bundle, str, int | None], Backend]] = {"onnxruntime": _onnxruntime, "torch": _torch}
+BACKENDS = tuple(_BACKENDS)
+
+
+def open_backend(name: str, bundle: Bundle, device: str = "cpu", threads: int | None = None) -> Backend:
+    """The named backend with every graph of `bundle` loaded on `device`; `threads` None: as many as cores.
+
+    BackendError for a name or device there is none of.
+    """
+    if name not in _BACKENDS:
+        raise BackendError("unknown backend", expected=f"one of {', '.join(BACKENDS)}", found=name)
+    return _BACKENDS[name](bundle, device, threads)
+
+
+__all__ = ["BACKENDS", "Backend", "open_backend"]

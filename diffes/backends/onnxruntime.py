@@ -1,0 +1,53 @@
+"""ONNX Runtime: one session per graph, all on the blob's mapped pages."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from torch import Tensor
+
+from diffes.backends.base import Conditions
+from diffes.backends.sessions import open_session, run_session
+from diffes.bundle import Bundle
+from diffes.errors import BackendError
+
+
+class OnnxRuntimeBackend:
+    """Every session is opened at once, so that what cannot run is refused before the first request."""
+
+    name = "onnxruntime"
+
+    def __init__(self, bundle: Bundle, device: str = "cpu", threads: int | None = None) -> None:
+        manifest = bundle.manifest
+        self._conditions = [output.name for output in manifest.condition.outputs]
+        self._sessions: dict[str, Any] = {
+            graph.file: open_session(bundle.folder / graph.file, device, threads) for graph in manifest.graphs
+        }
+        self._condition = manifest.condition.file
+        self._decode = manifest.decode.graph.file if manifest.decode.graph else None
+        self._denoise: Mapping[str, str] = {subgraph.id: subgraph.file for subgraph in manifest.subgraphs}
+
+    def condition(self, timesteps: Tensor, labels: Tensor) -> dict[str, Tensor]:
+        """timesteps [N] float32, labels [N] int64 → each condition [N, ...]."""
+        outputs = self._run(self._condition, {"timesteps": timesteps, "labels": labels})
+        return dict(zip(self._conditions, outputs, strict=True))
+
+    def denoise(self, subgraph: str, latents: Tensor, conditions: Conditions) -> Tensor:
+        """latents [B, C, h, w], conditions [B, ...] → the model's output like latents."""
+        (prediction,) = self._run(self._denoise[subgraph], {"latents": latents, **conditions})
+        return prediction
+
+    def decode(self, latents: Tensor) -> Tensor:
+        """latents [B, C, h, w] → images [B, 3, H, W] in [-1, 1]."""
+        if self._decode is None:
+            return latents.clamp(-1, 1)
+        (images,) = self._run(self._decode, {"latents": latents})
+        return images
+
+    def close(self) -> None:
+        """Free the sessions."""
+        self._sessions.clear()
+
+    def _run(self, file: str, inputs: Mapping[str, Tensor]) -> list[Tensor]:
+        if file not in self._sessions:
+            raise BackendError("the backend is closed", expected="an open backend", found="closed")
+        return run_session(self._sessions[file], inputs)

@@ -1,0 +1,78 @@
+"""ONNX Runtime sessions that share one mapped blob."""
+
+from collections.abc import Mapping
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import onnxruntime
+import torch
+from torch import Tensor
+
+from diffes.errors import BackendError
+
+_PROVIDERS = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider"}
+_ERRORS_ONLY = 3  # ONNX Runtime's log severity
+
+
+def provider_for(device: str) -> str:
+    """The execution provider of a device; BackendError if this installation lacks it."""
+    kind = device.partition(":")[0]
+    if kind not in _PROVIDERS:
+        raise BackendError("onnxruntime has no such device", expected=f"one of {', '.join(_PROVIDERS)}", found=device)
+    provider = _PROVIDERS[kind]
+    offered = onnxruntime.get_available_providers()
+    if provider not in offered:
+        raise BackendError(f"this onnxruntime cannot run on {kind}", expected=provider, found=", ".join(offered))
+    return provider
+
+
+@cache
+def _share_arena() -> None:
+    """One CPU arena for all sessions of the process: only one graph runs at a time, so they need not keep ten.
+
+    It grows by what is asked for, not by doubling.
+    """
+    place = onnxruntime.OrtMemoryInfo(
+        "Cpu", onnxruntime.OrtAllocatorType.ORT_ARENA_ALLOCATOR, 0, onnxruntime.OrtMemType.DEFAULT
+    )
+    growth = onnxruntime.OrtArenaCfg({"max_mem": 0, "arena_extend_strategy": 1})
+    onnxruntime.create_and_register_allocator(place, growth)
+
+
+def open_session(path: Path, device: str, threads: int | None) -> Any:
+    """A session on `device` with `threads` threads (None: one per core); BackendError if it would run elsewhere.
+
+    Prepacking is off: it would copy every weight into memory of this session alone, where the blob's mapped pages
+    serve all sessions.
+    """
+    provider = provider_for(device)
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = _ERRORS_ONLY
+    options.intra_op_num_threads = threads or 0
+    options.add_session_config_entry("session.disable_prepacking", "1")
+    options.add_session_config_entry("session.use_env_allocators", "1")
+    # each session has its own threads: those of the last stage would spin against those of the next
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    _share_arena()
+    try:
+        session = onnxruntime.InferenceSession(str(path), options, providers=[_with_options(provider, device)])
+    except Exception as error:  # onnxruntime raises a dozen unrelated classes
+        raise BackendError(f"onnxruntime cannot load {path.name}", expected=provider, found=str(error)) from error
+    # asked for a provider it cannot start, ONNX Runtime runs on CPU and says so only in its log
+    if session.get_providers()[0] != provider:
+        raise BackendError(
+            f"{path.name} would run elsewhere", expected=provider, found=", ".join(session.get_providers())
+        )
+    return session
+
+
+def run_session(session: Any, inputs: Mapping[str, Tensor]) -> list[Tensor]:
+    """The session's outputs on CPU; inputs are moved there."""
+    feeds = {name: tensor.detach().cpu().contiguous().numpy() for name, tensor in inputs.items()}
+    return [torch.from_numpy(output) for output in session.run(None, feeds)]
+
+
+def _with_options(provider: str, device: str) -> str | tuple[str, dict[str, str]]:
+    _, _, index = device.partition(":")
+    return (provider, {"device_id": index}) if index else provider

@@ -1,0 +1,81 @@
+"""PyTorch on views of the mapped blob: the reference every other backend is compared with."""
+
+import torch
+from torch import Tensor, nn
+
+from diffes.backends.base import Conditions
+from diffes.bundle import Bundle
+from diffes.errors import BackendError
+
+
+class TorchBackend:
+    """One module per subgraph. On CPU its weights are the mapped file's pages; a device holds each tensor once."""
+
+    name = "torch"
+
+    def __init__(self, bundle: Bundle, device: str = "cpu", threads: int | None = None) -> None:
+        self._device = _device(device)
+        if threads is not None:
+            torch.set_num_threads(threads)  # PyTorch knows one number for the whole process
+        self._dtype = bundle.dtype
+        manifest, architecture = bundle.manifest, bundle.architecture
+        tensors = {name: tensor.to(self._device) for name, tensor in bundle.blob.items()}
+        self._names = architecture.condition_names()
+        self._condition = architecture.condition(bundle.weights(manifest.condition, tensors)).to(self._device).eval()
+        self._denoisers: dict[str, nn.Module] = {
+            subgraph.id: architecture.denoiser(subgraph.plan, bundle.weights(subgraph, tensors)).eval()
+            for subgraph in manifest.subgraphs
+        }
+        decode = manifest.decode
+        self._decoder: nn.Module | None = None
+        if decode.graph is not None and decode.config is not None:
+            from diffes.decoder import LatentDecoder  # diffusers' VAE takes 100 MiB to import; pixel space needs none
+
+            self._decoder = LatentDecoder(decode.config, bundle.weights(decode.graph, tensors))
+        self._closed = False
+
+    @torch.inference_mode()
+    def condition(self, timesteps: Tensor, labels: Tensor) -> dict[str, Tensor]:
+        """timesteps [N] float32, labels [N] int64 → each condition [N, ...] on the device."""
+        self._require_open()
+        outputs = self._condition(timesteps.to(self._device), labels.to(self._device))
+        return dict(zip(self._names, outputs, strict=True))
+
+    @torch.inference_mode()
+    def denoise(self, subgraph: str, latents: Tensor, conditions: Conditions) -> Tensor:
+        """latents [B, C, h, w], conditions [B, ...] → the model's output like latents."""
+        self._require_open()
+        inputs = {name: self._placed(value) for name, value in conditions.items()}
+        prediction: Tensor = self._denoisers[subgraph](self._placed(latents), **inputs)
+        return prediction.float()
+
+    @torch.inference_mode()
+    def decode(self, latents: Tensor) -> Tensor:
+        """latents [B, C, h, w] → images [B, 3, H, W] in [-1, 1]."""
+        self._require_open()
+        if self._decoder is None:
+            return latents.clamp(-1, 1)
+        images: Tensor = self._decoder(self._placed(latents))
+        return images.float()
+
+    def close(self) -> None:
+        """Free modules and tensors."""
+        self._closed = True
+        self._denoisers.clear()
+        self._condition, self._decoder = nn.Identity(), None
+
+    def _placed(self, tensor: Tensor) -> Tensor:
+        return tensor.to(self._device, self._dtype)
+
+    def _require_open(self) -> None:
+        if self._closed:
+            raise BackendError("the backend is closed", expected="an open backend", found="closed")
+
+
+def _device(name: str) -> torch.device:
+    try:
+        device = torch.device(name)
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError) as error:  # torch raises either for a device it lacks
+        raise BackendError("torch has no such device", expected="a device of this machine", found=name) from error
+    return device

@@ -1,0 +1,200 @@
+"""Checkpoint + schedules → bundle: order the weights, trace what runs, store every weight once, verify, rename."""
+
+from collections import defaultdict
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import onnx
+import onnxruntime
+import torch
+
+import diffes
+from diffes.blob import write_blob
+from diffes.bundle import Bundle
+from diffes.checkpoint import Checkpoint, read_config
+from diffes.errors import InvalidInput, ScheduleError
+from diffes.files import sha256_of, write_text_atomically
+from diffes.manifest import MANIFEST, BlobRecord, Decode, Graph, Manifest, StageReference, Subgraph
+from diffes.presets import dense_schedule
+from diffes.pruning.calibration import CALIBRATION_FILE, Calibration
+from diffes.pruning.model import PrunedModel
+from diffes.schedule import CompensationMode, Schedule, StagePlan
+from export.folder import new_folder
+from export.pieces import Piece, condition_piece, decoder_piece, denoiser_piece, subgraph_id
+from export.trace import OPSET
+from export.weights import Weights
+from export.writer import BLOB, Progress, write_graphs
+
+DENSE = "dense"  # the schedule every bundle has: what quality is measured against
+
+
+def export_bundle(
+    checkpoint: Checkpoint,
+    schedules: Mapping[str, Schedule],
+    default: str,
+    calibration: Calibration | None,
+    out: Path,
+    *,
+    dtype: str = "float32",
+    overwrite: bool = False,
+    verify: bool = True,
+    progress: Progress = lambda _phase, _share: None,
+) -> Bundle:
+    """Write a bundle to `out`, whole or not at all, and open it.
+
+    The `dense` schedule is added for the default schedule's sampler. `calibration` may be None if nothing is
+    pruned. `verify` runs every graph against torch before the bundle appears. `progress` is called with what is
+    being done and the share done. ScheduleError for schedules that do not fit the checkpoint, the calibration or
+    each other; BundleError if `out` is taken or a graph fails verification.
+    """
+    if dtype != "float32":
+        raise InvalidInput("dtype", expected="float32", found=dtype)
+    schedules = with_dense(checkpoint, schedules, default)
+    compensation = _check_schedules(checkpoint, schedules, calibration)
+    with new_folder(out, overwrite=overwrite) as folder:
+        state = checkpoint.architecture.convert(checkpoint.denoiser_state())
+        model = PrunedModel(checkpoint.architecture, state, calibration, compensation)
+        contents = _Contents.of(checkpoint, model, schedules)
+        write_blob(folder / BLOB, contents.weights.tensors, {"model": checkpoint.identity.fingerprint})
+        graphs, error = write_graphs(folder, contents.pieces, verify=verify, progress=progress)
+        made = _created_with(calibration, error)
+        manifest = contents.manifest(folder, graphs, default=default, created_with=made)
+        write_text_atomically(folder / MANIFEST, manifest.text())
+        Bundle.open(folder)
+    return Bundle(out, manifest)
+
+
+@dataclass(frozen=True)
+class _Contents:
+    """What goes into one bundle."""
+
+    checkpoint: Checkpoint
+    schedules: Mapping[str, Schedule]
+    weights: Weights
+    denoisers: Mapping[StagePlan, Piece]
+    condition: Piece
+    decoder: Piece | None
+
+    @classmethod
+    def of(cls, checkpoint: Checkpoint, model: PrunedModel, schedules: Mapping[str, Schedule]) -> "_Contents":
+        """Gather the pieces, and with them the weights."""
+        weights, vae = Weights(model.dtype), checkpoint.vae_folder
+        plans = [checkpoint.architecture.dense, *(plan for s in schedules.values() for plan in s.plans)]
+        return cls(
+            checkpoint=checkpoint,
+            schedules=schedules,
+            denoisers={plan: denoiser_piece(model, plan, weights) for plan in dict.fromkeys(plans)},
+            condition=condition_piece(model, weights),
+            decoder=None if vae is None else decoder_piece(checkpoint, vae, weights),
+            weights=weights,
+        )
+
+    @property
+    def pieces(self) -> list[Piece]:
+        """Everything that becomes a graph."""
+        return [*self.denoisers.values(), self.condition, *([self.decoder] if self.decoder else [])]
+
+    def manifest(
+        self, folder: Path, graphs: Mapping[str, Graph], *, default: str, created_with: dict[str, str]
+    ) -> Manifest:
+        """The manifest of what was written to `folder`."""
+        return Manifest(
+            model=self.checkpoint.identity,
+            config=dict(self.checkpoint.config),
+            scheduler=dict(self.checkpoint.scheduler_config),
+            labels=self.checkpoint.labels,
+            dtype="float32",
+            default=default,
+            schedules=dict(self.schedules),
+            subgraphs=_subgraphs(self.schedules, self.denoisers, graphs),
+            condition=graphs[self.condition.file],
+            decode=_decode(self.checkpoint, self.decoder, graphs),
+            blob=self._blob(folder),
+            created_with=created_with,
+        )
+
+    def _blob(self, folder: Path) -> BlobRecord:
+        dense = self.denoisers[self.checkpoint.architecture.dense]
+        return BlobRecord(
+            file=BLOB,
+            sha256=sha256_of(folder / BLOB),
+            bytes=(folder / BLOB).stat().st_size,
+            dense_bytes=self.weights.bytes_of({**dense.prefixes, **self.condition.prefixes}),
+        )
+
+
+def with_dense(checkpoint: Checkpoint, schedules: Mapping[str, Schedule], default: str) -> dict[str, Schedule]:
+    """The schedules and the `dense` one; ScheduleError if that name is taken by a pruned schedule."""
+    if default not in schedules:
+        raise ScheduleError("no such default schedule", expected=f"one of {', '.join(schedules)}", found=default)
+    dense = dense_schedule(checkpoint, schedules[default].sampler)
+    given = schedules.get(DENSE, dense)
+    if given.plans != dense.plans:
+        raise ScheduleError(
+            f"the name {DENSE} is kept for the schedule that prunes nothing",
+            expected="another name",
+            found=f"{given.cost.macs_removed:.1%} of MACs removed",
+        )
+    return {DENSE: dense, **schedules}
+
+
+def _check_schedules(
+    checkpoint: Checkpoint, schedules: Mapping[str, Schedule], calibration: Calibration | None
+) -> CompensationMode:
+    """The one compensation of all pruned schedules; ScheduleError if a schedule does not fit."""
+    dense = checkpoint.architecture.dense
+    modes: dict[CompensationMode, str] = {}
+    for name, schedule in schedules.items():
+        schedule.require_fit(checkpoint.identity, dense)
+        ordering = schedule.provenance.get("ordering")
+        if calibration is not None and ordering not in (None, calibration.ordering_digest):
+            raise ScheduleError(
+                f"schedule {name} was searched on another ordering, so its prefixes mean other units",
+                expected=f"ordering {ordering}",
+                found=f"ordering {calibration.ordering_digest}",
+                remedy=f"Give --calibration the {CALIBRATION_FILE} that the search left beside the schedule.",
+            )
+        if any(plan != dense for plan in schedule.plans):
+            modes.setdefault(schedule.compensation, name)
+    if len(modes) > 1:
+        raise ScheduleError(
+            "schedules of one bundle share their weights, so also their compensation",
+            expected="one mode",
+            found=", ".join(f"{mode} ({name})" for mode, name in modes.items()),
+        )
+    return next(iter(modes), "none")
+
+
+def _subgraphs(
+    schedules: Mapping[str, Schedule], denoisers: Mapping[StagePlan, Piece], graphs: Mapping[str, Graph]
+) -> tuple[Subgraph, ...]:
+    stages: dict[StagePlan, list[StageReference]] = defaultdict(list)
+    for name, schedule in schedules.items():
+        for index, stage in enumerate(schedule.stages):
+            stages[stage.blocks].append(StageReference(schedule=name, stage=index))
+    return tuple(
+        Subgraph(id=subgraph_id(plan), plan=plan, stages=tuple(stages[plan]), **dict(graphs[piece.file]))
+        for plan, piece in denoisers.items()
+    )
+
+
+def _decode(checkpoint: Checkpoint, decoder: Piece | None, graphs: Mapping[str, Graph]) -> Decode:
+    if decoder is None or checkpoint.vae_folder is None:
+        return Decode(kind="pixels")
+    return Decode(kind="vae", graph=graphs[decoder.file], config=read_config(checkpoint.vae_folder))
+
+
+def _created_with(calibration: Calibration | None, error: float | None) -> dict[str, str]:
+    made = {
+        "diffes": diffes.__version__,
+        "torch": torch.__version__,
+        "onnx": onnx.__version__,
+        "opset": str(OPSET),
+    }
+    if calibration is not None:
+        made["ordering"] = calibration.ordering_digest
+    if error is not None:
+        made["onnxruntime"] = onnxruntime.__version__
+        made["verified_to"] = f"{error:.3g}"
+    return made

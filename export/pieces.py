@@ -1,0 +1,101 @@
+"""What a bundle runs: one piece per graph file, each a torch module with what it reads of the blob."""
+
+import hashlib
+import json
+from collections.abc import Callable, Hashable
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from diffes.checkpoint import Checkpoint, read_config, read_state
+from diffes.decoder import LatentDecoder
+from diffes.manifest import WEIGHTS, PrefixSpec
+from diffes.pruning.model import PrunedModel
+from diffes.pruning.prefix import Prefix
+from diffes.rollout import seeded_noise
+from diffes.schedule import StagePlan
+from export.weights import Weights
+
+Inputs = dict[str, Tensor]
+
+
+@dataclass(frozen=True)
+class Piece:
+    """A module to be written as `file`. Pieces of equal `topology` differ in their weights and these' sizes only."""
+
+    file: str
+    module: nn.Module
+    inputs: Callable[[int], Inputs]  # example inputs of so many rows
+    outputs: tuple[str, ...]
+    prefixes: dict[str, PrefixSpec]
+    topology: Hashable
+
+
+def subgraph_id(plan: StagePlan) -> str:
+    """Names a stage plan; 8 hex digits."""
+    return hashlib.sha256(json.dumps(plan).encode()).hexdigest()[:8]
+
+
+def denoiser_piece(model: PrunedModel, plan: StagePlan, weights: Weights) -> Piece:
+    """The denoiser of one stage plan."""
+
+    def inputs(rows: int) -> Inputs:
+        timesteps, labels = _timesteps(rows), _labels(rows, model.architecture.classes)
+        noise = seeded_noise(range(rows), model.architecture.latent_shape)
+        return {"latents": noise, **model.condition(timesteps, labels)}
+
+    prefixes = {f"{WEIGHTS}{name}": prefix for name, prefix in model.prefixes(plan).items()}
+    return Piece(
+        file=f"denoise-{subgraph_id(plan)}.onnx",
+        module=model.denoiser(plan),
+        inputs=inputs,
+        outputs=("prediction",),
+        prefixes=weights.add_prefixes(prefixes, model.tensors),
+        topology=("denoise", model.architecture, tuple((b.heads > 0, b.channels > 0) for b in plan)),
+    )
+
+
+def condition_piece(model: PrunedModel, weights: Weights) -> Piece:
+    """What depends on timestep and label only."""
+
+    def inputs(rows: int) -> Inputs:
+        return {"timesteps": _timesteps(rows), "labels": _labels(rows, model.architecture.classes)}
+
+    module = model.condition_module()
+    names = [name.removeprefix(WEIGHTS) for name, _ in module.named_parameters()]
+    prefixes = {f"{WEIGHTS}{name}": Prefix(name) for name in names}
+    return Piece(
+        file="condition.onnx",
+        module=module,
+        inputs=inputs,
+        outputs=model.architecture.condition_names(),
+        prefixes=weights.add_prefixes(prefixes, model.tensors),
+        topology=("condition", model.architecture),
+    )
+
+
+def decoder_piece(checkpoint: Checkpoint, folder: Path, weights: Weights) -> Piece:
+    """The VAE's decoder, its tensors stored as `vae.<diffusers' name>`."""
+    config = read_config(folder)
+    decoder = LatentDecoder(config, read_state(folder)).to(weights.dtype)
+    tensors = {f"vae.{name}": tensor for name, tensor in decoder.state_dict().items()}
+    prefixes = {name.removeprefix("vae."): Prefix(name) for name in tensors}
+    shape = checkpoint.architecture.latent_shape
+    return Piece(
+        file="decode.onnx",
+        module=decoder,
+        inputs=lambda rows: {"latents": seeded_noise(range(rows), shape)},
+        outputs=("images",),
+        prefixes=weights.add_prefixes(prefixes, tensors),
+        topology=("decode", json.dumps(config, sort_keys=True)),
+    )
+
+
+def _timesteps(rows: int) -> Tensor:
+    return torch.arange(rows, dtype=torch.float32) * 333 + 7
+
+
+def _labels(rows: int, classes: int) -> Tensor:
+    return torch.arange(rows) % (classes + 1)

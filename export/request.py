@@ -1,0 +1,96 @@
+"""What `diffes export` was asked for, carried out."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from diffes.bundle import Bundle
+from diffes.checkpoint import Checkpoint
+from diffes.errors import ScheduleError
+from diffes.pruning.cache import calibration_for
+from diffes.pruning.calibration import CALIBRATION_FILE, Calibration, CalibrationSpec
+from diffes.schedule import Schedule
+from export.job import export_bundle
+from export.schedules import Defaults, default_sampler, read_schedules
+
+Progress = Callable[[str, float], None]
+
+
+@dataclass(frozen=True)
+class ExportRequest:
+    """The command's options. `schedules` are as export/schedules.py reads them; the first is the default."""
+
+    model: Path
+    schedules: tuple[str, ...]
+    out: Path
+    compensation: str | None = None
+    sampler: str | None = None
+    steps: int = 20
+    guidance: float = 1.5
+    stages: int = 10
+    calibration: Path | None = None
+    device: str = "cpu"
+    overwrite: bool = False
+
+
+def run_export(request: ExportRequest, progress: Progress = lambda _phase, _share: None) -> Bundle:
+    """Open the model, make or read the schedules, calibrate if anything is pruned, and write the bundle."""
+    checkpoint = Checkpoint.open(request.model)
+    sampler = default_sampler(checkpoint, request.sampler, request.steps, request.guidance)
+    defaults = Defaults(sampler, request.stages, request.compensation)
+    schedules = read_schedules(checkpoint, request.schedules, defaults)
+    return export_bundle(
+        checkpoint,
+        schedules,
+        next(iter(schedules)),
+        _calibration(checkpoint, schedules, request, progress),
+        request.out,
+        overwrite=request.overwrite,
+        progress=progress,
+    )
+
+
+def _calibration(
+    checkpoint: Checkpoint, schedules: Mapping[str, Schedule], request: ExportRequest, progress: Progress
+) -> Calibration | None:
+    """What pruning needs to know of the model; nothing if only the dense model is exported."""
+    dense = checkpoint.architecture.dense
+    pruned = {n: s for n, s in schedules.items() if any(plan != dense for plan in s.plans)}
+    if not pruned:
+        return None
+    found = request.calibration or _beside(request.schedules)
+    if found is not None:
+        calibration = Calibration.load(found, checkpoint)
+    else:
+        spec = _common_spec(pruned)
+        calibration = calibration_for(
+            checkpoint, spec, device=request.device, progress=lambda share: progress("calibrating", share)
+        )
+    return calibration
+
+
+def _beside(texts: Sequence[str]) -> Path | None:
+    """The calibration that lies in the folder of a schedule file, where a search leaves it."""
+    for text in texts:
+        candidate = Path(text.rpartition("=")[2]).parent / CALIBRATION_FILE
+        if candidate.exists():
+            return candidate
+    return None
+
+
+def _common_spec(schedules: Mapping[str, Schedule]) -> CalibrationSpec:
+    """The one calibration of schedules that share a blob; a uniform schedule takes whichever there is."""
+    specs = {
+        name: CalibrationSpec.from_json(schedule.provenance["calibration"])
+        for name, schedule in schedules.items()
+        if "calibration" in schedule.provenance
+    }
+    distinct = list(dict.fromkeys(specs.values()))
+    if len(distinct) > 1:
+        raise ScheduleError(
+            "schedules over one blob must share one ordering",
+            expected="one calibration",
+            found=", ".join(f"{name}: {spec.images} images, seed {spec.seed}" for name, spec in specs.items()),
+            remedy="Search them with the same calibration, or export them apart.",
+        )
+    return distinct[0] if distinct else CalibrationSpec(sampler=next(iter(schedules.values())).sampler)

@@ -1,0 +1,86 @@
+"""From a torch module to an ONNX graph without weights.
+
+The graph keeps every parameter's name as an initializer's. Nothing is optimised here: an optimiser replaces the -1s
+of reshapes by the numbers of this plan, and then the graph would serve no other.
+"""
+
+import logging
+import warnings
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+
+import onnx
+import torch
+from torch import Tensor, nn
+
+from diffes.manifest import TensorSpec
+from export.rewrite import split_into_tensors
+
+OPSET = 23
+TRACED_ROWS = 2  # of the example batch; torch.export takes a size of 0 or 1 for a constant
+
+
+def trace(module: nn.Module, inputs: Mapping[str, Tensor], outputs: Sequence[str]) -> onnx.ModelProto:
+    """The module's graph; every input's and output's leading axis is free."""
+    rows = torch.export.Dim("rows")
+    with _quiet(), torch.no_grad():
+        program = torch.onnx.export(
+            module.eval(),
+            tuple(inputs.values()),
+            dynamo=True,
+            optimize=False,
+            opset_version=OPSET,
+            dynamic_shapes=tuple({0: rows} for _ in inputs),
+            input_names=list(inputs),
+            output_names=list(outputs),
+            verbose=False,
+        )
+    if program is None:
+        raise RuntimeError("torch.onnx.export gave no program")
+    model: onnx.ModelProto = program.model_proto
+    split_into_tensors(model)
+    _strip(model, {name for name, _ in module.named_parameters()})
+    return model
+
+
+def tensor_specs(values: Iterable[onnx.ValueInfoProto]) -> tuple[TensorSpec, ...]:
+    """A graph's inputs or outputs as the manifest says them."""
+    return tuple(
+        TensorSpec(
+            name=value.name,
+            dtype=onnx.helper.tensor_dtype_to_np_dtype(value.type.tensor_type.elem_type).name,
+            shape=tuple(d.dim_value if d.HasField("dim_value") else None for d in value.type.tensor_type.shape.dim),
+        )
+        for value in values
+    )
+
+
+def _strip(model: onnx.ModelProto, parameters: set[str]) -> None:
+    """Drop what is of the tracing machine or of this plan only: stack traces, inferred shapes, weights."""
+    model.doc_string = ""
+    del model.metadata_props[:]
+    del model.graph.metadata_props[:]
+    del model.graph.value_info[:]
+    for node in model.graph.node:
+        del node.metadata_props[:]
+        node.doc_string = ""
+    for value in (*model.graph.input, *model.graph.output, *model.graph.initializer):
+        del value.metadata_props[:]
+        value.doc_string = ""
+    for tensor in model.graph.initializer:
+        if tensor.name in parameters:
+            tensor.ClearField("raw_data")
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Silence the exporter's notes on itself; what it gets wrong, verification finds."""
+    logger = logging.getLogger("torch.onnx")
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logger.setLevel(level)

@@ -1,0 +1,63 @@
+"""Write pieces as ONNX files beside the blob: one trace per topology, one small file per piece."""
+
+from collections.abc import Callable, Hashable, Mapping, Sequence
+from pathlib import Path
+
+import onnx
+
+from diffes.blob import Entry, read_header
+from diffes.files import sha256_of
+from diffes.manifest import Graph
+from export.pieces import Piece
+from export.placement import place
+from export.rewrite import merge_equal_nodes, use_stored_layouts
+from export.trace import TRACED_ROWS, tensor_specs, trace
+from export.verify import verify_graph
+
+Progress = Callable[[str, float], None]  # what is being done, and the share done
+
+BLOB = "weights.safetensors"
+_VERIFIED_ROWS = 3  # not the traced number: the row axis must be free
+
+
+def write_graphs(
+    folder: Path, pieces: Sequence[Piece], *, verify: bool, progress: Progress
+) -> tuple[dict[str, Graph], float | None]:
+    """Write every piece beside the blob in `folder`.
+
+    Returns the graphs by file name and the largest difference from torch that verification saw (None: not asked).
+    """
+    entries, _ = read_header(folder / BLOB)
+    graphs: dict[str, Graph] = {}
+    worst = 0.0
+    for done, piece in enumerate(pieces, 1):
+        graphs[piece.file] = _write(folder, piece, entries)
+        if verify:
+            worst = max(worst, verify_graph(folder / piece.file, piece.module, piece.inputs(_VERIFIED_ROWS)))
+        progress("writing graphs", done / len(pieces))
+    return graphs, worst if verify else None
+
+
+_templates: dict[Hashable, onnx.ModelProto] = {}  # by topology; a trace takes seconds and holds no weights
+
+
+def _template(piece: Piece) -> onnx.ModelProto:
+    if piece.topology not in _templates:
+        model = trace(piece.module, piece.inputs(TRACED_ROWS), piece.outputs)
+        use_stored_layouts(model)
+        merge_equal_nodes(model)
+        _templates[piece.topology] = model
+    return _templates[piece.topology]
+
+
+def _write(folder: Path, piece: Piece, entries: Mapping[str, Entry]) -> Graph:
+    model = place(_template(piece), piece.prefixes, entries, BLOB)
+    path = folder / piece.file
+    path.write_bytes(model.SerializeToString(deterministic=True))
+    return Graph(
+        file=piece.file,
+        sha256=sha256_of(path),
+        inputs=tensor_specs(model.graph.input),
+        outputs=tensor_specs(model.graph.output),
+        prefixes=piece.prefixes,
+    )

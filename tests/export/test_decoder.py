@@ -1,0 +1,103 @@
+"""A checkpoint with a VAE: its decoder lies in the same blob and decodes as diffusers does."""
+
+import json
+import shutil
+from pathlib import Path
+
+import onnx
+import pytest
+import torch
+from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
+from torch import Tensor
+
+from diffes.backends import BACKENDS, open_backend
+from diffes.bundle import Bundle
+from diffes.checkpoint import Checkpoint
+from diffes.decoder import LatentDecoder
+from diffes.errors import CheckpointError
+from diffes.inspection import inspect
+from diffes.presets import dense_schedule
+from diffes.rollout import seeded_noise
+from export.job import export_bundle
+from tests.bundles import SAMPLER
+
+
+@pytest.fixture(scope="module")
+def vae() -> AutoencoderKL:
+    """A random VAE of 3 latent channels that doubles height and width once."""
+    torch.manual_seed(0)
+    return AutoencoderKL(
+        block_out_channels=(8, 8),
+        down_block_types=("DownEncoderBlock2D",) * 2,
+        up_block_types=("UpDecoderBlock2D",) * 2,
+        layers_per_block=1,
+        latent_channels=3,
+        norm_num_groups=4,
+        scaling_factor=0.25,
+        shift_factor=0.1,
+    ).eval()
+
+
+@pytest.fixture(scope="module")
+def bundle(tiny_model_folder: Path, vae: AutoencoderKL, tmp_path_factory: pytest.TempPathFactory) -> Bundle:
+    folder = tmp_path_factory.mktemp("latent")
+    model = Path(shutil.copytree(tiny_model_folder, folder / "model"))
+    vae.save_pretrained(model / "vae")
+    index = json.loads((model / "model_index.json").read_text())
+    (model / "model_index.json").write_text(json.dumps(index | {"vae": ["diffusers", "AutoencoderKL"]}))
+    checkpoint = Checkpoint.open(model)
+    return export_bundle(checkpoint, {"dense": dense_schedule(checkpoint, SAMPLER)}, "dense", None, folder / "bundle")
+
+
+@torch.no_grad()
+def decoded(vae: AutoencoderKL, latents: Tensor) -> Tensor:
+    """diffusers' own decoding."""
+    images: Tensor = vae.decode(latents / vae.config.scaling_factor + vae.config.shift_factor).sample
+    return images.clamp(-1, 1)
+
+
+@pytest.mark.parametrize("name", BACKENDS)
+def test_latents_decode_as_in_diffusers(bundle: Bundle, vae: AutoencoderKL, name: str) -> None:
+    backend = open_backend(name, bundle, "cpu", 1)
+    for rows in (1, 3):
+        latents = seeded_noise(range(rows), (3, 8, 8)) * 0.2
+        images = backend.decode(latents)
+        assert images.shape == (rows, 3, 16, 16)
+        assert (images - decoded(vae, latents)).abs().max() <= 1e-4
+    backend.close()
+
+
+def test_the_decoders_weights_are_in_the_blob_under_diffusers_names(bundle: Bundle, vae: AutoencoderKL) -> None:
+    stored = {name.removeprefix("vae."): bundle.blob[name] for name in bundle.blob if name.startswith("vae.")}
+    state = {name: t for name, t in vae.state_dict().items() if name.startswith(("decoder.", "post_quant_conv."))}
+    graph = bundle.manifest.decode.graph
+    assert graph is not None
+    assert set(graph.prefixes) == set(state)
+    for name, tensor in state.items():
+        spec = graph.prefixes[name]
+        assert torch.equal(bundle.blob[spec.tensor], tensor)
+    assert len(stored) <= len(state)  # equal tensors (fresh biases and norms) are stored once
+
+
+def test_no_weight_of_the_decoder_is_transposed(bundle: Bundle) -> None:
+    model = onnx.load(bundle.folder / "decode.onnx", load_external_data=False)
+    weights = {tensor.name for tensor in model.graph.initializer}
+    readers = {node.op_type for node in model.graph.node if weights & set(node.input)}
+    assert "FusedMatMul" in readers
+    assert "Transpose" not in readers
+
+
+def test_the_decoder_does_not_count_as_the_denoisers_memory(bundle: Bundle) -> None:
+    assert inspect(bundle).memory_ratio == 1.0
+
+
+def test_a_decoder_of_another_class_is_refused() -> None:
+    with pytest.raises(CheckpointError, match="expected AutoencoderKL, found VQModel"):
+        LatentDecoder({"_class_name": "VQModel"}, {})
+
+
+def test_a_decoder_without_its_tensors_is_refused(vae: AutoencoderKL) -> None:
+    state = dict(vae.state_dict())
+    del state["decoder.conv_in.bias"]
+    with pytest.raises(CheckpointError, match="lacks a tensor: expected decoder.conv_in.bias"):
+        LatentDecoder({**vae.config, "_class_name": "AutoencoderKL"}, state)
