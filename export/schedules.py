@@ -29,6 +29,8 @@ def default_sampler(checkpoint: Checkpoint, class_name: str | None, steps: int, 
 
 def read_schedules(checkpoint: Checkpoint, texts: Sequence[str], defaults: Defaults) -> dict[str, Schedule]:
     """Name to schedule, in the order given; InvalidInput for a specification that means nothing."""
+    if defaults.compensation is not None:
+        _mode(defaults.compensation)  # wrong even where nothing is pruned
     schedules: dict[str, Schedule] = {}
     for text in texts:
         name, source = _named(text)

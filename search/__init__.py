@@ -1,0 +1,1 @@
+"""Search: which schedule loses least at a budget."""

@@ -1,0 +1,108 @@
+"""What a search is asked for. A search resumes only under equal options (`time_limit` aside)."""
+
+from collections.abc import Mapping
+from typing import Any, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from diffes.checkpoint import Checkpoint
+from diffes.errors import InvalidInput
+from diffes.pruning.calibration import CalibrationSpec
+from diffes.schedule import CompensationMode, Sampler
+
+ObjectiveName = Literal["mse", "ssim"]
+TableMethod = Literal["teacher-forced", "rollout"]
+Dtype = Literal["float32", "bfloat16"]
+
+
+class SearchOptions(BaseModel):
+    """Every choice of a search; the defaults suit a GPU, `quick()` suits two CPU cores.
+
+    `macs` is the share of MACs to remove, weighted by executed steps. `sampler` None is the checkpoint's own class.
+    `elite` (at most half the population) live on in every generation. `probes` images measure a candidate, the first
+    `table_probes` of them an entry of the error table; `table_levels` None measures every level, otherwise that many,
+    and the levels between are interpolated. `candidates` of the best schedules are compared on held-out noise at the
+    end. `batch` limits the images run at once. `time_limit` is in seconds and makes a search irreproducible;
+    calibration, table and one schedule are completed whatever it says.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    macs: float = Field(gt=0, lt=1)
+    stages: int = Field(default=10, ge=1)
+    sampler: str | None = None
+    steps: int = Field(default=20, ge=1)
+    guidance: float = 1.5
+    compensation: CompensationMode = "full"
+    calibration_images: int = Field(default=128, ge=1)
+    objective: ObjectiveName = "mse"
+    population: int = Field(default=16, ge=4)
+    elite: int = Field(default=4, ge=1)
+    generations: int = Field(default=24, ge=0)
+    probes: int = Field(default=16, ge=1, le=1 << 12)
+    table: TableMethod = "teacher-forced"
+    table_probes: int = Field(default=8, ge=1)
+    table_levels: int | None = Field(default=None, ge=2)
+    candidates: int = Field(default=4, ge=1)
+    seed: int = Field(default=0, ge=0, lt=1 << 16)
+    batch: int = Field(default=64, ge=1)
+    dtype: Dtype = "float32"
+    device: str = "cpu"
+    threads: int | None = Field(default=None, ge=1)
+    time_limit: float | None = Field(default=None, gt=0)
+
+    @classmethod
+    def quick(cls, macs: float = 0.375, *, time_limit: float | None = 180, device: str = "cpu") -> Self:
+        """A search of the bundled model that fits three minutes of two CPU cores, calibration included."""
+        return cls(
+            macs=macs,
+            calibration_images=10,
+            population=8,
+            elite=3,
+            generations=8,
+            probes=6,
+            table_probes=4,
+            table_levels=4,
+            candidates=2,
+            dtype="bfloat16",
+            device=device,
+            time_limit=time_limit,
+        )
+
+    @classmethod
+    def checked(cls, values: Mapping[str, Any]) -> Self:
+        """Options from untyped values; InvalidInput names the first that is wrong."""
+        try:
+            return cls.model_validate(values)
+        except ValidationError as error:
+            first = error.errors()[0]
+            field = ".".join(str(part) for part in first["loc"]) or "options"
+            raise InvalidInput(field, expected=first["msg"], found=first["input"]) from error
+
+    @property
+    def survivors(self) -> int:
+        """Genomes of a generation that live on."""
+        return min(self.elite, self.population // 2)
+
+    def sampler_of(self, checkpoint: Checkpoint) -> Sampler:
+        """The sampler the schedule is searched for."""
+        class_name = self.sampler or str(checkpoint.scheduler_config["_class_name"])
+        return Sampler(class_name=class_name, steps=self.steps, guidance=self.guidance)
+
+    def calibration_spec(self, checkpoint: Checkpoint) -> CalibrationSpec:
+        """The calibration the search and its export share."""
+        return CalibrationSpec(self.sampler_of(checkpoint), images=self.calibration_images, stages=self.stages)
+
+    def measured_levels(self, parts: int) -> tuple[int, ...]:
+        """Levels the error table measures on a grid of `parts`, rising.
+
+        Always the last two: losing a whole half costs far more than the curve up to it foretells.
+        """
+        count = self.table_levels or parts
+        spread = (round(i * (parts - 1) / (count - 1)) for i in range(1, count))
+        return tuple(sorted({parts, *(level for level in spread if level)}))
+
+    def difference(self, other: "SearchOptions") -> str:
+        """Fields that make `other` a different search, as `name: ours → theirs`; empty if none."""
+        ours, theirs = self.model_dump(exclude={"time_limit"}), other.model_dump(exclude={"time_limit"})
+        return ", ".join(f"{name}: {ours[name]} → {theirs[name]}" for name in ours if ours[name] != theirs[name])

@@ -1,0 +1,151 @@
+"""What a finished search leaves: `schedule.json`, the log `search.json`, the error table, the picture."""
+
+import json
+import platform
+from dataclasses import dataclass
+from math import isfinite
+from pathlib import Path
+from typing import Any
+
+import torch
+from pydantic import JsonValue
+
+from diffes.files import write_text_atomically
+from diffes.presets import build_schedule
+from diffes.pruning.calibration import Calibration
+from diffes.schedule import Schedule
+from search.error_table import Errors
+from search.genome import KINDS, Genome
+from search.memo import Memo
+from search.plots import Picture, save_plot
+from search.population import References
+from search.problem import Problem
+from search.state import LOG_FILE, PLOT_FILE, SCHEDULE_FILE, TABLE_FILE, SearchState
+
+
+@dataclass(frozen=True)
+class Findings:
+    """A finished search: what it knows, its two references and the genome it chose."""
+
+    problem: Problem
+    state: SearchState
+    memo: Memo
+    held_out: Memo
+    references: References
+    predicted: float
+    chosen: Genome
+    calibration: Calibration
+
+    def summary(self) -> str:
+        """The result in one line."""
+        ours, uniform = self.held_out[self.chosen], self.held_out[self.references.uniform]
+        ratio = f", {ours / uniform:.2f} of the uniform schedule's" if isfinite(uniform) and uniform > 0 else ""
+        budget = self.problem.budget
+        return (
+            f"found: {self.problem.options.objective} {ours:.3g} on held-out noise{ratio};"
+            f" {budget.removed(self.chosen):.2%} of MACs removed (asked {self.problem.options.macs:.2%})"
+        )
+
+
+def write_report(findings: Findings, out: Path) -> Schedule:
+    """Log, picture, and last the schedule, whose presence says that the search is finished."""
+    _write_json(_log(findings), out / LOG_FILE)
+    save_plot(_picture(findings), out / PLOT_FILE)
+    schedule = _schedule(findings)
+    schedule.save(out / SCHEDULE_FILE)
+    return schedule
+
+
+def write_table(problem: Problem, measured: dict[str, float], errors: Errors, out: Path) -> None:
+    """`table.json`: what was measured and what follows for every level."""
+    options = problem.options
+    curves = {
+        f"{gene // len(KINDS)}/{KINDS[gene % len(KINDS)]}": [_finite(e) for e in row.tolist()]
+        for gene, row in enumerate(errors)
+    }
+    document = {
+        "method": options.table,
+        "objective": options.objective,
+        "images": options.table_probes,
+        "levels": list(problem.table_levels),
+        "measured": {name: _finite(value) for name, value in measured.items()},
+        "errors": curves,
+    }
+    _write_json(document, out / TABLE_FILE)
+
+
+def _schedule(findings: Findings) -> Schedule:
+    problem, options = findings.problem, findings.problem.options
+    provenance: dict[str, JsonValue] = {
+        "made_by": "search",
+        "macs_asked": options.macs,
+        "objective": options.objective,
+        "held_out": _finite(findings.held_out[findings.chosen]),
+        "uniform_held_out": _finite(findings.held_out[findings.references.uniform]),
+        "genome": list(findings.chosen),
+        "calibration": findings.calibration.spec.to_json(),
+        "ordering": findings.calibration.ordering_digest,
+    }
+    plans = problem.space.plans(findings.chosen)
+    sampler = options.sampler_of(problem.checkpoint)
+    return build_schedule(problem.checkpoint, sampler, plans, options.compensation, provenance)
+
+
+def _log(findings: Findings) -> dict[str, Any]:
+    problem, state, budget = findings.problem, findings.state, findings.problem.budget
+    return {
+        "format": 1,
+        "options": problem.options.model_dump(),
+        "model": state.model.model_dump(by_alias=True),
+        "stopped": state.stopped,
+        "reproducible": state.stopped == "generations" and len(state.table) == sum(map(len, problem.passes)),
+        "budget": {
+            "unit": "MACs of one row's trajectory",
+            "dense": budget.dense,
+            "asked": problem.options.macs,
+            "achieved": budget.removed(findings.chosen),
+            "reachable": budget.reachable / budget.dense,
+            "executed_steps": problem.executed,
+        },
+        "knapsack": _reference(findings, findings.references.knapsack) | {"predicted": _finite(findings.predicted)},
+        "uniform": _reference(findings, findings.references.uniform),
+        "generations": [generation.model_dump() for generation in state.generations],
+        "evaluations": len(findings.memo),
+        "excluded": findings.memo.excluded,
+        "finalists": [_reference(findings, genome) for genome, _ in findings.held_out.entries()],
+        "chosen": list(findings.chosen),
+        "seconds": state.seconds,
+        "machine": {"torch": torch.__version__, "threads": torch.get_num_threads(), "platform": platform.platform()},
+    }
+
+
+def _reference(findings: Findings, genome: Genome) -> dict[str, Any]:
+    memo, held_out = findings.memo, findings.held_out
+    return {
+        "genome": list(genome),
+        "removed": findings.problem.budget.removed(genome),
+        "objective": _finite(memo[genome]) if genome in memo else None,
+        "held_out": _finite(held_out[genome]) if genome in held_out else None,
+    }
+
+
+def _picture(findings: Findings) -> Picture:
+    problem, memo = findings.problem, findings.memo
+    known = {"uniform": findings.references.uniform, "error table's knapsack": findings.references.knapsack}
+    return Picture(
+        objectives=memo.objectives(),
+        references={name: memo[genome] for name, genome in known.items() if genome in memo and isfinite(memo[genome])},
+        objective=problem.options.objective,
+        genome=findings.chosen,
+        parts=problem.space.grid.parts,
+        executed=problem.executed,
+        removed=problem.budget.removed(findings.chosen),
+    )
+
+
+def _finite(value: float) -> float | None:
+    return value if isfinite(value) else None
+
+
+def _write_json(document: object, path: Path) -> None:
+    write_text_atomically(path, json.dumps(document, indent=1) + "\n")

@@ -1,0 +1,109 @@
+"""Rollouts of probes: the images, by seed and label, that schedules are judged on, and the dense model's own."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from diffes.errors import SearchError
+from diffes.pruning.model import PrunedModel
+from diffes.rollout import State, initial_state, run, seeded_noise
+from diffes.sampling import Trajectory
+from diffes.schedule import StagePlan
+
+# Users' seeds are small and calibration's begin at 9 * 2^28: none of them is ever a probe. torch's CPU generator
+# reads 32 bits of a seed, so both ranges of 2^28 end below that.
+_PROBE_SEEDS = 10 << 28
+_HELD_OUT_SEEDS = 11 << 28
+_SEEDS_PER_SEARCH = 1 << 12
+
+
+@dataclass(frozen=True)
+class Probes:
+    """Noise [N, C, h, w] and labels [N] that rollouts start from."""
+
+    noise: Tensor
+    labels: Tensor
+
+    @classmethod
+    def drawn(cls, count: int, seed: int, rollouts: "Rollouts", *, held_out: bool = False) -> "Probes":
+        """`count` probes, labels in turn; held-out ones have other noise and go on where the labels ended."""
+        first = (_HELD_OUT_SEEDS if held_out else _PROBE_SEEDS) + seed * _SEEDS_PER_SEARCH
+        architecture = rollouts.model.architecture
+        noise = seeded_noise(range(first, first + count), architecture.latent_shape)
+        start = count if held_out else 0
+        labels = torch.arange(start, start + count) % architecture.classes
+        return cls(noise.to(rollouts.model.device), labels.to(rollouts.model.device))
+
+
+@dataclass(frozen=True)
+class Rollouts:
+    """How probes are run: model, trajectory, guidance, which stage runs each step, images at once."""
+
+    model: PrunedModel
+    path: Trajectory
+    guidance: float
+    step_stages: tuple[int, ...]
+    batch: int
+
+    @property
+    def dense(self) -> StagePlan:
+        """The plan that keeps everything."""
+        return self.model.architecture.dense
+
+    @property
+    def executed(self) -> list[int]:
+        """Stages that have a step, in order."""
+        return sorted(set(self.step_stages))
+
+    def first_step(self, stage: int) -> int:
+        """Index of an executed stage's first step."""
+        return self.step_stages.index(stage)
+
+    def end_step(self, stage: int) -> int:
+        """Index of the step after an executed stage's last one."""
+        return self.first_step(stage) + self.step_stages.count(stage)
+
+    def run(self, keys: Sequence[StagePlan], state: State, labels: Tensor, stop: int | None = None) -> State:
+        """From `state` to step `stop` (the end), at most `batch` rows at once."""
+        parts = []
+        for start in range(0, len(labels), self.batch):
+            rows = slice(start, start + self.batch)
+            unconditional = self.model.architecture.classes
+            part = run(self.model, keys, self.path, state.rows(rows), labels[rows], self.guidance, unconditional, stop)
+            parts.append(part)
+        latents, clean = torch.cat([p.latents for p in parts]), torch.cat([p.clean for p in parts])
+        return State(parts[0].index, latents, clean)
+
+
+@dataclass(frozen=True)
+class Teacher:
+    """The dense model's trajectories: labels, the state before every stage that runs, and the last latents."""
+
+    labels: Tensor
+    states: dict[int, State]  # by index of the next step
+    final: Tensor
+
+    @classmethod
+    def of(cls, rollouts: Rollouts, probes: Probes) -> "Teacher":
+        """Roll the dense model out on the probes; SearchError if it diverges."""
+        state = initial_state(rollouts.path, probes.noise)
+        keys = [rollouts.dense] * len(rollouts.path.steps)
+        states = {0: state}
+        for stage in rollouts.executed:
+            state = rollouts.run(keys, state, probes.labels, rollouts.end_step(stage))
+            states[state.index] = state
+        if not bool(torch.isfinite(state.latents).all()):
+            raise SearchError(
+                "the dense model's own samples are not finite",
+                expected="finite latents",
+                found=f"NaN or infinity in {len(probes.labels)} probes",
+                remedy="Try float32, or check the checkpoint and its scheduler's config.",
+            )
+        return cls(probes.labels, states, state.latents)
+
+    def rows(self, count: int) -> "Teacher":
+        """The first `count` probes alone."""
+        states = {index: state.rows(slice(count)) for index, state in self.states.items()}
+        return Teacher(self.labels[:count], states, self.final[:count])

@@ -1,0 +1,117 @@
+"""What a search knows so far, in one JSON file that is whole at any moment: a killed search goes on from it."""
+
+import json
+from pathlib import Path
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError
+
+from diffes.errors import SearchError
+from diffes.files import write_text_atomically
+from diffes.schedule import ModelIdentity
+from search.genome import Genome
+from search.options import SearchOptions
+
+STATE_FILE = "checkpoint.json"
+TABLE_FILE = "table.json"
+LOG_FILE = "search.json"
+SCHEDULE_FILE = "schedule.json"
+PLOT_FILE = "search.png"
+
+
+class Generation(BaseModel):
+    """One finished generation; `evaluations` counts distinct genomes since the start, failures are None."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    number: int
+    best: float | None
+    mean: float | None
+    evaluations: int
+    seconds: float
+    best_genome: Genome
+
+
+class SearchState(BaseModel):
+    """Everything `--resume` needs. `table` may hold inf, `memo` None for a rollout that failed; `population` and
+    `random` (PyGAD's generators) are of the last generation."""
+
+    model_config = ConfigDict(extra="forbid", ser_json_inf_nan="constants")
+
+    format: Literal[1] = 1
+    options: SearchOptions
+    model: ModelIdentity
+    table: dict[str, float] = Field(default_factory=dict)
+    memo: list[tuple[Genome, float | None]] = Field(default_factory=list)
+    generations: list[Generation] = Field(default_factory=list)
+    population: list[Genome] = Field(default_factory=list)
+    random: JsonValue = None
+    held_out: list[tuple[Genome, float | None]] = Field(default_factory=list)
+    seconds: dict[str, float] = Field(default_factory=dict)
+    stopped: Literal["generations", "time limit"] | None = None
+
+    def save(self, folder: Path) -> None:
+        """Write the state file."""
+        write_text_atomically(folder / STATE_FILE, self.model_dump_json() + "\n")
+
+    @classmethod
+    def load(cls, folder: Path) -> "SearchState":
+        """Read the state file; SearchError if it is not one."""
+        path = folder / STATE_FILE
+        try:
+            document = json.loads(path.read_text())
+            if not isinstance(document, dict) or document.get("format") != 1:
+                raise ValueError(f"format {document.get('format') if isinstance(document, dict) else None!r}")
+            return cls.model_validate(document)
+        except (OSError, ValueError, ValidationError) as error:
+            raise SearchError(
+                f"cannot read the search's state {path}",
+                expected="a checkpoint of format 1 written by this version",
+                found=str(error)[:300],
+                remedy="Search into an empty folder.",
+            ) from error
+
+
+def open_state(folder: Path, options: SearchOptions, model: ModelIdentity, *, resume: bool) -> SearchState:
+    """A new search's state in an empty folder, or the one to resume.
+
+    SearchError for a folder that holds something else, and for a resume under other options or another model.
+    """
+    present = sorted(path.name for path in folder.glob("*") if not path.name.startswith("."))
+    if STATE_FILE not in present:
+        if present:
+            raise SearchError(
+                f"{folder} holds files of something else",
+                expected="an empty folder or an earlier search to resume",
+                found=", ".join(present[:5]),
+                remedy="Give another folder.",
+            )
+        return SearchState(options=options, model=model)
+    if not resume:
+        raise SearchError(
+            f"{folder} already holds a search",
+            expected="an empty folder",
+            found=", ".join(present[:5]),
+            remedy="Go on with it by --resume, or give another folder.",
+        )
+    state = SearchState.load(folder)
+    _require_same(state, options, model)
+    return state
+
+
+def _require_same(state: SearchState, options: SearchOptions, model: ModelIdentity) -> None:
+    difference = state.options.difference(options)
+    if difference:
+        raise SearchError(
+            "the search to resume has other options",
+            expected="the options it began with",
+            found=difference,
+            remedy="Resume with the same options, or search into another folder.",
+        )
+    if state.model != model:
+        raise SearchError(
+            "the search to resume is of another model",
+            expected=f"{state.model.class_name} {state.model.fingerprint[:16]}",
+            found=f"{model.class_name} {model.fingerprint[:16]}",
+            remedy="Search the changed model into another folder.",
+        )

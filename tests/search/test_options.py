@@ -1,0 +1,62 @@
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from diffes.checkpoint import Checkpoint
+from diffes.errors import InvalidInput
+from search.options import SearchOptions
+from tests.search.conftest import small_options
+
+
+def test_the_quick_options_are_valid_and_limited() -> None:
+    quick = SearchOptions.quick()
+    assert SearchOptions.checked(quick.model_dump()) == quick
+    assert quick.time_limit == 180
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [("macs", 0.0), ("macs", 1.0), ("population", 3), ("probes", 0), ("dtype", "int8"), ("table_levels", 1)],
+)
+def test_a_wrong_option_is_named(field: str, value: object) -> None:
+    with pytest.raises(InvalidInput) as caught:
+        SearchOptions.checked({"macs": 0.375, field: value})
+    assert caught.value.field == field
+
+
+def test_an_unknown_option_is_named() -> None:
+    with pytest.raises(InvalidInput, match="invalid poplation"):
+        SearchOptions.checked({"macs": 0.375, "poplation": 8})
+
+
+@given(st.integers(4, 50), st.integers(1, 60))
+def test_at_most_half_of_a_population_lives_on(population: int, elite: int) -> None:
+    options = small_options(population=population, elite=elite)
+    assert 1 <= options.survivors <= population // 2
+
+
+def test_the_sampler_is_the_checkpoints_unless_given(tiny_checkpoint: Checkpoint) -> None:
+    assert small_options().sampler_of(tiny_checkpoint).class_name == "DDIMScheduler"
+    given = small_options(sampler="EulerDiscreteScheduler")
+    assert given.sampler_of(tiny_checkpoint).class_name == "EulerDiscreteScheduler"
+
+
+def test_every_level_is_measured_unless_fewer_are_asked_for() -> None:
+    assert small_options().measured_levels(4) == (1, 2, 3, 4)
+    assert small_options(table_levels=4).measured_levels(8) == (2, 5, 7, 8)
+    assert small_options(table_levels=4).measured_levels(16) == (5, 10, 15, 16)
+
+
+@pytest.mark.parametrize("parts", [1, 2, 3, 4, 8, 10, 16])
+@pytest.mark.parametrize("count", [2, 3, 4, 40])
+def test_the_last_two_levels_are_always_measured_and_no_level_the_model_lacks(parts: int, count: int) -> None:
+    levels = small_options(table_levels=count).measured_levels(parts)
+
+    assert set(levels) >= {parts, max(parts - 1, 1)}
+    assert set(levels) <= set(range(1, parts + 1))
+    assert len(levels) <= count
+
+
+def test_another_time_limit_is_the_same_search() -> None:
+    assert small_options(time_limit=5).difference(small_options()) == ""
+    assert small_options(seed=1).difference(small_options()) == "seed: 1 → 0"

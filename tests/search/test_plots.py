@@ -1,0 +1,38 @@
+from dataclasses import replace
+from math import inf
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from search.plots import Picture, save_plot
+
+PICTURE = Picture(
+    objectives=[0.5, inf, 0.1, 0.2],
+    references={"uniform": 0.7},
+    objective="mse",
+    genome=(1, 2, 0, 0),
+    parts=4,
+    executed=[2, 0],
+    removed=0.375,
+)
+
+
+def pixels(picture: Picture, path: Path) -> bytes:
+    save_plot(picture, path)
+    with Image.open(path) as image:
+        assert image.width > 2 * image.height
+        return image.tobytes()
+
+
+def test_the_picture_shows_convergence_and_schedule(tmp_path: Path) -> None:
+    drawn = pixels(PICTURE, tmp_path / "a.png")
+    assert drawn == pixels(PICTURE, tmp_path / "b.png")
+    assert drawn != pixels(replace(PICTURE, genome=(1, 3, 0, 0)), tmp_path / "c.png")
+    assert drawn != pixels(replace(PICTURE, objectives=[0.5, inf, 0.3, 0.2]), tmp_path / "d.png")
+
+
+@pytest.mark.parametrize("objectives", [[], [inf], [0.2]], ids=["none", "all failed", "one"])
+def test_a_search_that_ended_early_can_be_drawn(objectives: list[float], tmp_path: Path) -> None:
+    save_plot(replace(PICTURE, objectives=objectives, references={}), tmp_path / "early.png")
+    assert (tmp_path / "early.png").stat().st_size > 0

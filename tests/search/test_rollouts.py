@@ -1,0 +1,41 @@
+from dataclasses import replace
+
+import pytest
+import torch
+
+from diffes.errors import SearchError
+from search.problem import Problem
+from search.rollouts import Probes, Rollouts, Teacher
+
+
+def test_probes_are_the_same_for_the_same_seed_and_others_for_another(rollouts: Rollouts) -> None:
+    first, again, other = (Probes.drawn(3, seed, rollouts) for seed in (0, 0, 1))
+    assert torch.equal(first.noise, again.noise)
+    assert not torch.isclose(first.noise, other.noise).any(dim=(1, 2, 3)).all()
+
+
+def test_held_out_probes_share_no_noise_and_go_on_with_the_labels(rollouts: Rollouts) -> None:
+    seen, held_out = Probes.drawn(4, 0, rollouts), Probes.drawn(4, 0, rollouts, held_out=True)
+    assert all(not torch.equal(a, b) for a in seen.noise for b in held_out.noise)
+    assert seen.labels.tolist() == [0, 1, 2, 3]
+    assert held_out.labels.tolist() == [4, 5, 6, 7]
+
+
+def test_splitting_into_batches_changes_nothing(rollouts: Rollouts) -> None:
+    probes = Probes.drawn(5, 0, rollouts)
+    whole, split = (Teacher.of(replace(rollouts, batch=batch), probes) for batch in (5, 2))
+    assert torch.allclose(whole.final, split.final, atol=1e-5)
+
+
+def test_the_teacher_knows_the_state_before_every_stage_that_runs(problem: Problem, rollouts: Rollouts) -> None:
+    teacher = Teacher.of(rollouts, Probes.drawn(2, 0, rollouts))
+    assert rollouts.executed == [stage for stage, steps in enumerate(problem.executed) if steps]
+    assert set(teacher.states) >= {rollouts.first_step(stage) for stage in rollouts.executed}
+    assert torch.equal(teacher.states[4].latents, teacher.final)
+
+
+def test_a_dense_model_that_diverges_is_refused(rollouts: Rollouts) -> None:
+    probes = Probes.drawn(1, 0, rollouts)
+    broken = Probes(torch.full_like(probes.noise, torch.nan), probes.labels)
+    with pytest.raises(SearchError, match="not finite"):
+        Teacher.of(rollouts, broken)
