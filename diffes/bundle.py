@@ -18,7 +18,7 @@ from diffes.files import sha256_of
 from diffes.graphs import check_graph
 from diffes.manifest import WEIGHTS, Graph, Manifest, Subgraph, read_manifest
 from diffes.pruning.prefix import Prefix
-from diffes.sampling import Trajectory, trajectory
+from diffes.sampling import Trajectory, train_timesteps, trajectory
 from diffes.schedule import Schedule, StagePlan
 
 
@@ -140,8 +140,8 @@ def _check_schedules(bundle: Bundle) -> None:
         )
     for name, schedule in manifest.schedules.items():
         try:
-            schedule.require_fit(manifest.model, bundle.architecture.dense)
-        except ScheduleError as error:
+            schedule.require_fit(manifest.model, bundle.architecture.dense, train_timesteps(manifest.scheduler))
+        except (ScheduleError, CheckpointError) as error:
             raise BundleError(f"schedule {name}: {error.what}", expected=error.expected, found=error.found) from error
         for index, stage in enumerate(schedule.stages):
             if stage.blocks not in bundle.subgraph_of:

@@ -14,9 +14,8 @@ from diffes.schedule import Schedule, StagePlan, executed_steps
 
 @dataclass(frozen=True, slots=True)
 class StageInspection:
-    """One stage of one schedule. Shares and means are over blocks; MACs of one row of one step."""
+    """One stage of a schedule. Shares and means are over blocks; MACs of one row of one step."""
 
-    schedule: str
     stage: int
     high: int
     low: int
@@ -38,15 +37,24 @@ class SubgraphInspection:
     weight_bytes: int
 
 
+@dataclass(frozen=True, slots=True)
+class ScheduleInspection:
+    """One schedule: the share of the dense model's MACs it does without, under its own sampler, and its stages."""
+
+    name: str
+    macs_removed: float
+    stages: tuple[StageInspection, ...]
+
+
 @dataclass(frozen=True)
 class Inspection:
     """`memory_ratio`: weight bytes resident with every subgraph loaded, each counted once, over the dense model's.
 
-    `macs_removed` is the default schedule's, with its sampler.
+    `macs_removed` and `stages` are the default schedule's.
     """
 
     default: str
-    schedules: tuple[str, ...]
+    schedules: tuple[ScheduleInspection, ...]
     labels: tuple[str, ...]
     memory_ratio: float
     macs_removed: float
@@ -66,17 +74,17 @@ class Inspection:
 
     def _summary(self) -> str:
         return (
-            f"schedules {', '.join(self.schedules)} (default {self.default}), {len(self.labels)} labels\n"
-            f"MACs removed {self.macs_removed:.1%} (default schedule)\n"
+            f"default schedule {self.default}, {len(self.labels)} labels\n"
+            f"MACs removed: {', '.join(f'{s.name} {s.macs_removed:.1%}' for s in self.schedules)}\n"
             f"weights resident {_mib(self.resident_bytes)} = {self.memory_ratio:.3f} x dense"
             f" {_mib(self.dense_bytes)}; blob {_mib(self.blob_bytes)}"
         )
 
     def _stage_table(self) -> Table:
         table = _table("schedule", "stage", "timesteps", "steps", "heads", "channels", "MMACs", "kept", "subgraph")
-        for stage in self.stages:
+        for name, stage in ((s.name, stage) for s in self.schedules for stage in s.stages):
             table.add_row(
-                stage.schedule,
+                name,
                 str(stage.stage),
                 f"{stage.high}..{stage.low}",
                 str(stage.steps),
@@ -99,17 +107,20 @@ def inspect(bundle: Bundle) -> Inspection:
     """Read everything off an opened bundle."""
     manifest = bundle.manifest
     resident = resident_bytes(bundle, [*manifest.subgraphs, manifest.condition])
-    stages = [stage for name in manifest.schedules for stage in _stages(bundle, name)]
+    schedules = {
+        name: ScheduleInspection(name, schedule.cost.macs_removed, _stages(bundle, name))
+        for name, schedule in manifest.schedules.items()
+    }
     return Inspection(
         default=bundle.default,
-        schedules=tuple(manifest.schedules),
+        schedules=tuple(schedules.values()),
         labels=bundle.labels,
         memory_ratio=resident / manifest.blob.dense_bytes,
-        macs_removed=bundle.schedule().cost.macs_removed,
+        macs_removed=schedules[bundle.default].macs_removed,
         blob_bytes=manifest.blob.bytes,
         resident_bytes=resident,
         dense_bytes=manifest.blob.dense_bytes,
-        stages=tuple(stages),
+        stages=schedules[bundle.default].stages,
         subgraphs=tuple(
             SubgraphInspection(s.id, s.file, s.plan, resident_bytes(bundle, [s])) for s in manifest.subgraphs
         ),
@@ -127,7 +138,7 @@ def resident_bytes(bundle: Bundle, graphs: Iterable[Graph]) -> int:
     return sum(longest.values())
 
 
-def _stages(bundle: Bundle, name: str) -> list[StageInspection]:
+def _stages(bundle: Bundle, name: str) -> tuple[StageInspection, ...]:
     schedule: Schedule = bundle.schedule(name)
     architecture = bundle.architecture
     dense = architecture.macs(architecture.dense)
@@ -139,7 +150,6 @@ def _stages(bundle: Bundle, name: str) -> list[StageInspection]:
         macs = architecture.macs(blocks)
         found.append(
             StageInspection(
-                schedule=name,
                 stage=index,
                 high=stage.high,
                 low=stage.low,
@@ -151,7 +161,7 @@ def _stages(bundle: Bundle, name: str) -> list[StageInspection]:
                 subgraph=bundle.subgraph_of[blocks],
             )
         )
-    return found
+    return tuple(found)
 
 
 def _table(*headings: str) -> Table:

@@ -107,14 +107,20 @@ class Schedule(_Record):
         """Index of the stage that runs `timestep` (samplers may give fractions; T=1000 → 0..999)."""
         return stage_index([(stage.high, stage.low) for stage in self.stages], timestep)
 
-    def require_fit(self, model: ModelIdentity, dense: StagePlan) -> None:
-        """ScheduleError unless the plans are of `model` and keep no more than its `dense` plan has."""
+    def require_fit(self, model: ModelIdentity, dense: StagePlan, train_timesteps: int) -> None:
+        """ScheduleError unless made for `model`, over all its timesteps, keeping no more than `dense` has."""
         if self.model != model:
             raise ScheduleError(
                 "the schedule was made for another model",
                 expected=f"{model.class_name} {model.fingerprint[:16]}",
                 found=f"{self.model.class_name} {self.model.fingerprint[:16]}",
                 remedy="Search a schedule for this model.",
+            )
+        if self.stages[0].high != train_timesteps - 1:
+            raise ScheduleError(
+                "the first stage does not start at the noisiest timestep",
+                expected=train_timesteps - 1,
+                found=self.stages[0].high,
             )
         for index, stage in enumerate(self.stages):
             if len(stage.blocks) != len(dense):

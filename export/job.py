@@ -146,7 +146,7 @@ def _check_schedules(
     dense = checkpoint.architecture.dense
     modes: dict[CompensationMode, str] = {}
     for name, schedule in schedules.items():
-        schedule.require_fit(checkpoint.identity, dense)
+        schedule.require_fit(checkpoint.identity, dense, checkpoint.train_timesteps)
         ordering = schedule.provenance.get("ordering")
         if calibration is not None and ordering not in (None, calibration.ordering_digest):
             raise ScheduleError(

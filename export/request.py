@@ -1,7 +1,7 @@
 """What `diffes export` was asked for, carried out."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from diffes.bundle import Bundle
@@ -29,6 +29,7 @@ class ExportRequest:
     guidance: float = 1.5
     stages: int = 10
     calibration: Path | None = None
+    calibration_images: int | None = None
     device: str = "cpu"
     overwrite: bool = False
 
@@ -62,7 +63,7 @@ def _calibration(
     if found is not None:
         calibration = Calibration.load(found, checkpoint)
     else:
-        spec = _common_spec(pruned)
+        spec = _common_spec(pruned, request.calibration_images)
         calibration = calibration_for(
             checkpoint, spec, device=request.device, progress=lambda share: progress("calibrating", share)
         )
@@ -78,8 +79,11 @@ def _beside(texts: Sequence[str]) -> Path | None:
     return None
 
 
-def _common_spec(schedules: Mapping[str, Schedule]) -> CalibrationSpec:
-    """The one calibration of schedules that share a blob; a uniform schedule takes whichever there is."""
+def _common_spec(schedules: Mapping[str, Schedule], images: int | None) -> CalibrationSpec:
+    """The one calibration of schedules that share a blob; a uniform schedule takes whichever there is.
+
+    `images` (None: the default) is for schedules that were not searched.
+    """
     specs = {
         name: CalibrationSpec.from_json(schedule.provenance["calibration"])
         for name, schedule in schedules.items()
@@ -93,4 +97,7 @@ def _common_spec(schedules: Mapping[str, Schedule]) -> CalibrationSpec:
             found=", ".join(f"{name}: {spec.images} images, seed {spec.seed}" for name, spec in specs.items()),
             remedy="Search them with the same calibration, or export them apart.",
         )
-    return distinct[0] if distinct else CalibrationSpec(sampler=next(iter(schedules.values())).sampler)
+    if distinct:
+        return distinct[0]
+    spec = CalibrationSpec(sampler=next(iter(schedules.values())).sampler)
+    return spec if images is None else replace(spec, images=images)

@@ -34,7 +34,7 @@ class SearchOptions(BaseModel):
     steps: int = Field(default=20, ge=1)
     guidance: float = 1.5
     compensation: CompensationMode = "full"
-    calibration_images: int = Field(default=128, ge=1)
+    calibration_images: int = Field(default=64, ge=1)
     objective: ObjectiveName = "mse"
     population: int = Field(default=16, ge=4)
     elite: int = Field(default=4, ge=1)

@@ -13,13 +13,14 @@ from diffes.inspection import inspect, resident_bytes
 def test_the_json_has_what_scripts_read(tiny_bundle: Bundle) -> None:
     document = json.loads(json.dumps(inspect(tiny_bundle).to_json()))
     assert {"memory_ratio", "macs_removed", "stages", "subgraphs"} <= set(document)
-    assert document["schedules"] == ["dense", "mixed"]
+    assert [schedule["name"] for schedule in document["schedules"]] == ["dense", "mixed"]
+    assert document["stages"] == document["schedules"][1]["stages"]
     assert document["labels"][0] == "airplane"
 
 
 def test_the_stages_macs_add_up_to_the_schedules_cost(tiny_bundle: Bundle) -> None:
-    for name, schedule in tiny_bundle.manifest.schedules.items():
-        stages = [stage for stage in inspect(tiny_bundle).stages if stage.schedule == name]
+    for inspected in inspect(tiny_bundle).schedules:
+        schedule, stages = tiny_bundle.schedule(inspected.name), inspected.stages
         rows = 2  # guidance runs the unconditional row too
         assert rows * sum(stage.macs * stage.steps for stage in stages) == schedule.cost.macs
         assert sum(stage.steps for stage in stages) == schedule.sampler.steps
@@ -27,8 +28,8 @@ def test_the_stages_macs_add_up_to_the_schedules_cost(tiny_bundle: Bundle) -> No
 
 def test_macs_removed_is_the_default_schedules(tiny_bundle: Bundle) -> None:
     inspection = inspect(tiny_bundle)
-    mixed = [stage for stage in inspection.stages if stage.schedule == "mixed"]
-    kept = sum(stage.share_kept * stage.steps for stage in mixed) / 20
+    kept = sum(stage.share_kept * stage.steps for stage in inspection.stages) / 20
+    assert inspection.default == "mixed"
     assert inspection.macs_removed == pytest.approx(1 - kept)
 
 

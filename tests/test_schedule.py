@@ -115,7 +115,12 @@ MODEL = ModelIdentity(class_name="DiTTransformer2DModel", fingerprint="f" * 64)
 
 
 def test_a_schedule_fits_its_own_model() -> None:
-    Schedule.parse(DOCUMENT, source="test").require_fit(MODEL, (BlockPlan(4, 128), BlockPlan(2, 64)))
+    Schedule.parse(DOCUMENT, source="test").require_fit(MODEL, (BlockPlan(4, 128), BlockPlan(2, 64)), 1000)
+
+
+def test_a_schedule_that_starts_late_is_refused() -> None:
+    with pytest.raises(ScheduleError, match="noisiest timestep: expected 1999, found 999"):
+        Schedule.parse(DOCUMENT, source="test").require_fit(MODEL, (BlockPlan(4, 128), BlockPlan(2, 64)), 2000)
 
 
 @pytest.mark.parametrize(
@@ -130,8 +135,9 @@ def test_a_schedule_fits_its_own_model() -> None:
 def test_a_schedule_for_something_else_is_refused(
     model: ModelIdentity, dense: tuple[tuple[int, int], ...], message: str
 ) -> None:
+    plan = tuple(BlockPlan(*block) for block in dense)
     with pytest.raises(ScheduleError, match=message):
-        Schedule.parse(DOCUMENT, source="test").require_fit(model, tuple(BlockPlan(*block) for block in dense))
+        Schedule.parse(DOCUMENT, source="test").require_fit(model, plan, 1000)
 
 
 @given(total=st.integers(1, 1200), stages=st.integers(1, 60))

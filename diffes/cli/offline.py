@@ -7,7 +7,17 @@ import typer
 
 from diffes.bundled import bundled_model
 from diffes.cli.app import app
-from diffes.cli.options import Compensation, Device, Guidance, Model, SamplerName, Stages, Steps, Threads
+from diffes.cli.options import (
+    CalibrationImages,
+    Compensation,
+    Device,
+    Guidance,
+    Model,
+    SamplerName,
+    Stages,
+    Steps,
+    Threads,
+)
 from diffes.cli.progress import console, progress_bars
 
 
@@ -25,6 +35,7 @@ def search(
     guidance: Guidance = 1.5,
     stages: Stages = 10,
     compensation: Compensation = "full",
+    calibration_images: CalibrationImages = None,
     population: Annotated[int | None, typer.Option(min=4, help="Schedules in a generation.")] = None,
     generations: Annotated[int | None, typer.Option(min=0, help="Generations of the evolution.")] = None,
     probes: Annotated[int | None, typer.Option(min=1, help="Images that a schedule is judged on.")] = None,
@@ -48,6 +59,7 @@ def search(
         "guidance": guidance,
         "stages": stages,
         "compensation": compensation,
+        "calibration_images": calibration_images,
         "population": population,
         "generations": generations,
         "probes": probes,
@@ -60,7 +72,7 @@ def search(
     given = {name: value for name, value in asked.items() if value is not None}
     options = SearchOptions.checked({**preset.model_dump(), **given})
     run_search(Checkpoint.open(model or bundled_model()), options, out, resume=resume, console=console)
-    console.print(f"wrote {out}; next: diffes export --schedule {out / 'schedule.json'} --out BUNDLE")
+    console.print(f"wrote {out}; next: diffes export --schedule {out / 'schedule.json'} --out BUNDLE", soft_wrap=True)
 
 
 @app.command()
@@ -84,6 +96,7 @@ def export(
     calibration: Annotated[
         Path | None, typer.Option(help="Calibration file of the search. Default: the cached one, or made now.")
     ] = None,
+    calibration_images: CalibrationImages = None,
     device: Device = "cpu",
     force: Annotated[bool, typer.Option("--force", help="Replace an existing bundle.")] = False,
 ) -> None:
@@ -100,9 +113,11 @@ def export(
         guidance=guidance,
         stages=stages,
         calibration=calibration,
+        calibration_images=calibration_images,
         device=device,
         overwrite=force,
     )
     with progress_bars() as report:
         bundle = run_export(request, report)
-    console.print(f"wrote {out}: {len(bundle.manifest.subgraphs)} subgraphs over one blob; `diffes inspect {out}`")
+    count = len(bundle.manifest.subgraphs)
+    console.print(f"wrote {out}: {count} subgraphs over one blob; next: diffes inspect {out}", soft_wrap=True)

@@ -49,7 +49,7 @@ def generate(
         engine.close(drain=False)
     out.parent.mkdir(parents=True, exist_ok=True)
     out.write_bytes(grid_png(result.images))
-    console.print(f"wrote {out}: seed {request.seed}, {result.timings.total_seconds:.2f} s")
+    console.print(f"wrote {out}: seed {request.seed}, {result.timings.total_seconds:.2f} s", soft_wrap=True)
 
 
 @app.command()

@@ -17,5 +17,8 @@ Compensation = Annotated[str, typer.Option(help="How outputs make up for what wa
 Device = Annotated[str, typer.Option(help="Torch device: cpu, cuda, cuda:1, ...")]
 BackendName = Annotated[str, typer.Option(help="What runs the subgraphs: onnxruntime or torch.")]
 Threads = Annotated[int | None, typer.Option(min=1, help="CPU threads. Default: all cores.")]
+CalibrationImages = Annotated[
+    int | None, typer.Option(min=1, help="Images the dense model is watched on to order and compensate. Default: 64.")
+]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
 ScheduleName = Annotated[str | None, typer.Option(help="Which of the bundle's schedules. Default: the bundle's.")]

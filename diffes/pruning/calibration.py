@@ -40,7 +40,7 @@ class CalibrationSpec:
     """What to look at: `images` trajectories of the dense model under `sampler`, labels in turn."""
 
     sampler: Sampler
-    images: int = 128
+    images: int = 64
     batch: int = 32
     token_share: float = 0.25
     stages: int = 10

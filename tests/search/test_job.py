@@ -63,7 +63,7 @@ def test_a_search_leaves_everything_an_export_needs(finished: Path, tiny_checkpo
         *("schedule.json", "search.json", "search.png", "table.json", "checkpoint.json", "calibration.safetensors")
     }
     schedule = Schedule.load(finished / "schedule.json")
-    schedule.require_fit(tiny_checkpoint.identity, tiny_checkpoint.architecture.dense)
+    schedule.require_fit(tiny_checkpoint.identity, tiny_checkpoint.architecture.dense, 1000)
     assert schedule.compensation == "full"
     assert len(schedule.stages) == 5
 
