@@ -91,7 +91,7 @@ def _calibrated(checkpoint: Checkpoint, options: argparse.Namespace) -> Calibrat
         sampler=_sampler(checkpoint, options), images=options.calibration_images, damping=options.damping
     )
     if options.calibration and options.calibration.exists():
-        return Calibration.load(options.calibration, checkpoint, spec)
+        return Calibration.load(options.calibration, checkpoint)
     made = calibrate(checkpoint, spec, device=options.device)
     if options.calibration:
         made.save(options.calibration)

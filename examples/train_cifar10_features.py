@@ -79,7 +79,7 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--out", type=Path, default=Path("models/cifar10-features"))
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     parser.add_argument("--batch", type=int, default=512)
-    parser.add_argument("--seconds", type=float, default=55.0)
+    parser.add_argument("--seconds", type=float, default=240.0)
     parser.add_argument("--steps", type=int, help="train this many steps instead of --seconds")
     parser.add_argument("--seed", type=int, default=0)
     return parser.parse_args()

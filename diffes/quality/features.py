@@ -35,7 +35,7 @@ class FeatureNetConfig:
     """Channels of the four levels (32, 16, 8 and 4 pixels), features d, class names in order."""
 
     classes: tuple[str, ...]
-    channels: tuple[int, int, int, int] = (48, 96, 192, 192)
+    channels: tuple[int, int, int, int] = (64, 104, 208, 208)
     features: int = 128
 
     def __post_init__(self) -> None:
@@ -100,8 +100,10 @@ class FeatureNet(nn.Module):
         self.head = nn.Linear(config.features, len(config.classes))
 
     def features(self, images: Tensor) -> Tensor:
-        """What the classifier decides by: [N, d]."""
+        """What the classifier decides by: [N, d]. Outside training, an image and its mirror image give the same."""
         embedded: Tensor = self.embed(self.trunk(images))
+        if not self.training:
+            embedded = (embedded + self.embed(self.trunk(images.flip(-1)))) / 2
         return embedded
 
     def forward(self, images: Tensor) -> Tensor:
