@@ -43,8 +43,10 @@ judge_and_snapshot() {
 }
 
 judge_and_snapshot &
+resume=()
+[ -e "$out/work/checkpoint.pt" ] && resume=(--resume)
 step dit "$dit/model_index.json" "$python" "$here/examples/train_cifar10_dit.py" --data "$data" --out "$dit" \
-    --work "$out/work" --minutes "${DIT_MINUTES:-20.5}" --snapshot-minutes 8 --device "$device" --resume
+    --work "$out/work" --minutes "${DIT_MINUTES:-20.5}" --snapshot-minutes 8 --device "$device" "${resume[@]}"
 (
     wait_for=$features/statistics.safetensors
     until [ -e "$wait_for" ]; do sleep 2; done
