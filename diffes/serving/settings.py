@@ -54,8 +54,8 @@ class Settings(BaseSettings):
         return Limits(batch=batch, running=self.max_running, queue=self.max_queue)
 
 
-# On 2 cores a row of the bundled model's step costs 0.6 of its price at 2 rows when 8 go together, and no less when
-# 16 do: 4 guided images take all the gain there is, and larger batches only delay their members.
+# On 2 busy cores a row of the bundled model's step costs 0.65 of its price at 2 rows when 8 go together, and no less
+# when 16 do; on idle ones nothing is gained at all. Larger batches only delay their members.
 _CPU_BATCH = 4
 _ACCELERATOR_BATCH = 16
 
