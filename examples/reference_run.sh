@@ -54,7 +54,7 @@ step dit "$dit/model_index.json" "$python" "$here/examples/train_cifar10_dit.py"
     distance uniform "$other" --schedule uniform:0.375 --compensation full --compensation bias --compensation none
 ) &
 step search "$out/search/schedule.json" "$python" -m diffes search "$dit" --macs 0.375 --out "$out/search" \
-    --device "$device" --calibration-images 256 --population 24 --generations 40 --probes 64 \
+    --device "$device" --calibration-images 256 --population 24 --generations 40 --probes 64 --dtype bfloat16 \
     --time-limit "${SEARCH_SECONDS:-120}" --resume
 until [ -e "$features/statistics.safetensors" ]; do sleep 2; done
 distance searched "$device" --schedule "$out/search/schedule.json" --schedule uniform:0.375 \
