@@ -7,6 +7,7 @@ from diffusers.schedulers.scheduling_ddim import DDIMScheduler
 from torch import Tensor
 
 from diffes.checkpoint import Checkpoint
+from diffes.engine.request import MAX_SEED
 from diffes.pruning.calibration import Calibration
 from diffes.pruning.model import PrunedModel
 from diffes.rollout import initial_state, run, seeded_noise, step
@@ -107,3 +108,10 @@ def test_guidance_adds_unconditional_rows_behind_the_conditional(path: Trajector
 def test_seeded_noise_is_the_same_alone_and_in_company() -> None:
     assert torch.equal(seeded_noise([5, 7], SHAPE)[1:], seeded_noise([7], SHAPE))
     assert not torch.equal(seeded_noise([5], SHAPE), seeded_noise([7], SHAPE))
+
+
+def test_the_largest_seed_repeats_no_other_seeds_noise() -> None:
+    first, last, beyond = seeded_noise([0, MAX_SEED, MAX_SEED + 1], (1, 2, 2))
+
+    assert not torch.equal(first, last)
+    assert torch.equal(first, beyond)  # why requests stop there

@@ -7,7 +7,7 @@ from torch import Tensor
 from diffes.bundle import Bundle
 from diffes.errors import InvalidInput
 
-MAX_SEED = 2**63 - 1
+MAX_SEED = 2**32 - 1  # torch's CPU generator reads 32 bits: a larger seed would repeat a smaller one's noise
 MAX_IMAGES = 16  # of one request
 MAX_GUIDANCE = 20.0
 
