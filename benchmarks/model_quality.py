@@ -26,6 +26,7 @@ from rich.console import Console
 from rich.progress import track
 from torch import Tensor
 
+from diffes.precision import full_float32, tf32
 from diffes.quality.features import FeatureExtractor
 from diffes.quality.frechet import GaussianStatistics, frechet_distance
 from diffes.quality.similarity import class_accuracy
@@ -137,8 +138,6 @@ def sheet(images: Tensor, classes: int) -> Image.Image:
 def main() -> None:
     options = parse_arguments()
     device = torch.device(options.device)
-    if device.type == "cuda" and options.tf32:
-        torch.set_float32_matmul_precision("high")
     overrides = {"timestep_spacing": options.timestep_spacing, "clip_sample": options.clip_sample}
     sampling = Sampling(
         options.steps,
@@ -148,7 +147,8 @@ def main() -> None:
     )
     model = Model(options.model, device, sampling.overrides)
     extractor = FeatureExtractor.load(options.features, device)
-    figures, images = measure(model, extractor, options.images, sampling)
+    with tf32() if options.tf32 else full_float32():
+        figures, images = measure(model, extractor, options.images, sampling)
     name = torch.cuda.get_device_name(device) if device.type == "cuda" else platform.processor()
     report = {
         "model": options.model.name,

@@ -20,6 +20,7 @@ from diffes.bundled import bundled_features, bundled_model
 from diffes.checkpoint import Checkpoint
 from diffes.evaluation import Evaluation, Protocol, Side, evaluate, pixels
 from diffes.files import write_text_atomically
+from diffes.precision import full_float32, tf32
 from diffes.presets import dense_schedule
 from diffes.pruning.calibration import Calibration, CalibrationSpec, calibrate
 from diffes.pruning.model import PrunedModel
@@ -34,12 +35,12 @@ def main() -> None:
     options = _options()
     checkpoint = Checkpoint.open(options.model)
     extractor = FeatureExtractor.load(options.features, options.device)
-    torch.backends.cuda.matmul.fp32_precision = "tf32" if options.tf32 else "ieee"
     calibration = _calibrated(checkpoint, options)
     rows = []
     for name, schedule in _schedules(checkpoint, options):
         began = time.perf_counter()
-        found = _evaluate(checkpoint, calibration, schedule, extractor, options)
+        with tf32() if options.tf32 else full_float32():
+            found = _evaluate(checkpoint, calibration, schedule, extractor, options)
         row = {
             "schedule": name,
             "compensation": schedule.compensation,

@@ -22,13 +22,13 @@ from safetensors.torch import save_file
 from torch import Tensor
 from torch.nn import functional as F
 
+from diffes.precision import full_float32
 from diffes.quality.features import (
     CONFIG_FILE,
     STATISTICS_FILE,
     WEIGHTS_FILE,
     FeatureNet,
     FeatureNetConfig,
-    full_float32,
 )
 from diffes.quality.frechet import GaussianStatistics
 from diffes.quality.similarity import class_accuracy
@@ -183,7 +183,7 @@ def save(net: FeatureNet, data: Split, folder: Path) -> None:
 @torch.inference_mode()
 def features_of(net: FeatureNet, data: Split) -> np.ndarray[tuple[int, ...], np.dtype[np.float64]]:
     """Features float64 [N, d] of the unchanged images."""
-    with full_float32(data.images.device):
+    with full_float32():
         chunks = [net.features(to_unit_range(part)).double().cpu() for part in _parts(data)]
     return torch.cat(chunks).numpy()
 
@@ -191,7 +191,7 @@ def features_of(net: FeatureNet, data: Split) -> np.ndarray[tuple[int, ...], np.
 @torch.inference_mode()
 def classify(net: FeatureNet, data: Split) -> tuple[Tensor, Tensor]:
     """Predicted and true classes, each int64 [N]."""
-    with full_float32(data.images.device):
+    with full_float32():
         chunks = [net(to_unit_range(part)).argmax(dim=1) for part in _parts(data)]
     return torch.cat(chunks), data.labels
 

@@ -4,12 +4,13 @@ Products are taken in float32 with TF32 off (TF32 moments made the compensation 
 summed in float64.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
+
+from diffes.precision import full_float32
 
 _ROWS_PER_PRODUCT = 4096  # float32 sums over more rows would lose digits
 
@@ -70,7 +71,7 @@ class MomentAccumulator:
             self._products[projection] = rows.new_zeros(size, size, dtype=torch.float64)
         self._rows[projection] += len(rows)
         self._sums[projection] += rows.sum(0, dtype=torch.float64)
-        with exact_float32_products():
+        with full_float32():
             for piece in rows.split(_ROWS_PER_PRODUCT):
                 self._products[projection] += (piece.T @ piece).double()
 
@@ -88,15 +89,3 @@ class MomentAccumulator:
         count = max(1, round(len(inputs) * self._share))
         chosen = torch.randperm(len(inputs), generator=self._generator)[:count]
         return inputs[chosen.to(inputs.device)]
-
-
-@contextmanager
-def exact_float32_products() -> Iterator[None]:
-    """Run float32 matmuls in full float32: no TF32 on GPU, no bfloat16 on CPU."""
-    cuda, cpu = torch.backends.cuda.matmul, torch.backends.mkldnn.matmul  # type: ignore[attr-defined]
-    before = cuda.fp32_precision, cpu.fp32_precision
-    cuda.fp32_precision, cpu.fp32_precision = "ieee", "ieee"
-    try:
-        yield
-    finally:
-        cuda.fp32_precision, cpu.fp32_precision = before

@@ -7,8 +7,6 @@ residual pair, narrowed to fit 5 MB in float16.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -21,6 +19,7 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from diffes.errors import QualityError
+from diffes.precision import full_float32
 from diffes.quality.frechet import GaussianStatistics
 
 CONFIG_FILE = "config.json"
@@ -182,7 +181,7 @@ class FeatureExtractor:
                 found=list(images.shape),
             )
         features, labels = [], []
-        with torch.inference_mode(), full_float32(self._device):
+        with torch.inference_mode(), full_float32():
             for chunk in torch.split(images, self._batch):
                 seen = self.net.features(chunk.to(self._device, torch.float32))
                 features.append(seen.double().cpu())
@@ -193,21 +192,6 @@ class FeatureExtractor:
         """Features [N, d] in coordinates in which the training images have unit covariance."""
         whitened: NDArray[np.float64] = (features - self.statistics.mean) @ self._whitening
         return whitened
-
-
-@contextmanager
-def full_float32(device: torch.device) -> Iterator[None]:
-    """Keeps CUDA from rounding float32 products to TF32, which would move the features."""
-    if device.type != "cuda":
-        yield
-        return
-    convolution, matmul = torch.backends.cudnn, torch.backends.cuda.matmul
-    before = convolution.allow_tf32, matmul.allow_tf32
-    convolution.allow_tf32 = matmul.allow_tf32 = False
-    try:
-        yield
-    finally:
-        convolution.allow_tf32, matmul.allow_tf32 = before
 
 
 def _convolution(inputs: int, outputs: int, *, pool: bool = False) -> nn.Sequential:
