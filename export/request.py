@@ -61,13 +61,11 @@ def _calibration(
         return None
     found = request.calibration or _beside(request.schedules)
     if found is not None:
-        calibration = Calibration.load(found, checkpoint)
-    else:
-        spec = _common_spec(pruned, request.calibration_images)
-        calibration = calibration_for(
-            checkpoint, spec, device=request.device, progress=lambda share: progress("calibrating", share)
-        )
-    return calibration
+        return Calibration.load(found, checkpoint)
+    spec = _common_spec(pruned, request.calibration_images)
+    return calibration_for(
+        checkpoint, spec, device=request.device, progress=lambda share: progress("calibrating", share)
+    )
 
 
 def _beside(texts: Sequence[str]) -> Path | None:

@@ -122,7 +122,6 @@ class _Job:
 
     def _calibrate(self) -> Calibration:
         checkpoint, path = self.problem.checkpoint, self.out / CALIBRATION_FILE
-        checkpoint, path = self.problem.checkpoint, self.out / CALIBRATION_FILE
         spec = self.options.calibration_spec(checkpoint)
         with self._phase("calibrate") as advance:
             if path.exists():
