@@ -1,13 +1,14 @@
 #!/usr/bin/env bash
 # Makes what ships under models/ and the figures of its cards, end to end: both networks, their quality, a searched
-# schedule and its distance to dense. About 27 minutes on two GPUs; on one, give the same device twice.
+# schedule and its distance to dense. About 27 minutes on an H200; a second device takes everything but the training.
 #
 #   examples/reference_run.sh DATA OUT [DEVICE] [OTHER_DEVICE]
 #
 # DATA holds CIFAR-10 as train/test parquet files or image folders. A step whose result is in OUT is not run again, so
 # a broken run is continued by the same command. Logs: OUT/log/.
 set -uo pipefail
-data=$1 out=$2 device=${3:-cuda:0} other=${4:-cuda:1}
+data=$1 out=$2 device=${3:-cuda:0}
+other=${4:-$device}
 python=${PYTHON:-python}
 here=$(cd "$(dirname "$0")/.." && pwd)
 features=$out/cifar10-features dit=$out/cifar10-dit snapshot=$out/work/snapshot
@@ -47,17 +48,13 @@ resume=()
 [ -e "$out/work/checkpoint.pt" ] && resume=(--resume)
 step dit "$dit/model_index.json" "$python" "$here/examples/train_cifar10_dit.py" --data "$data" --out "$dit" \
     --work "$out/work" --minutes "${DIT_MINUTES:-20.5}" --snapshot-minutes 8 --device "$device" "${resume[@]}"
-(
-    wait_for=$features/statistics.safetensors
-    until [ -e "$wait_for" ]; do sleep 2; done
-    quality final "$dit" "$other"
-    distance uniform "$other" --schedule uniform:0.375 --compensation full --compensation bias --compensation none
-) &
+until [ -e "$features/statistics.safetensors" ]; do sleep 2; done
+quality final "$dit" "$other" &
 step search "$out/search/schedule.json" "$python" -m diffes search "$dit" --macs 0.375 --out "$out/search" \
     --device "$device" --calibration-images 256 --population 24 --generations 40 --probes 64 --dtype bfloat16 \
     --time-limit "${SEARCH_SECONDS:-120}" --resume
-until [ -e "$features/statistics.safetensors" ]; do sleep 2; done
 distance searched "$device" --schedule "$out/search/schedule.json" --schedule uniform:0.375 \
-    --calibration "$out/search/calibration.safetensors"
+    --calibration "$out/search/calibration.safetensors" &
+distance uniform "$other" --schedule uniform:0.375 --compensation bias --compensation none
 wait
 echo "$(date +%T) done"

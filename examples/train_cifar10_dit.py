@@ -5,7 +5,8 @@
 Model and initialisation: Peebles and Xie 2023, "Scalable Diffusion Models with Transformers".
 Objective: Ho et al. 2020, "Denoising Diffusion Probabilistic Models", the plain error of the noise.
 The learning rate follows seconds of training, so the script ends when it said it would, on any
-machine; --steps makes it follow steps, and then the same seed gives the same weights.
+machine; --steps makes it follow steps, and then the same seed gives the same weights. --from goes on
+with weights that an earlier training saved, its checkpoint lost, under a learning rate of its own.
 """
 
 from __future__ import annotations
@@ -22,7 +23,9 @@ import torch
 from cifar10 import CLASSES, Clock, Journal, Split, load_split, replacing, to_unit_range
 from cifar10_dit import SAMPLER, TIMESTEPS, build_model, save_diffusers
 from diffusers import DDIMScheduler
+from diffusers.utils import SAFETENSORS_WEIGHTS_NAME
 from rich.console import Console
+from safetensors.torch import load_file
 from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.optim.swa_utils import get_ema_multi_avg_fn
@@ -127,6 +130,12 @@ class Trainer:
             (predicted,) = self._predict(noisy, timestep=timesteps, class_labels=labels, return_dict=False)
         return F.mse_loss(predicted.float(), noise)
 
+    def start_from(self, folder: Path) -> None:
+        """Takes the weights of a diffusers folder this script wrote; optimizer and average begin anew."""
+        weights = load_file(folder / "transformer" / SAFETENSORS_WEIGHTS_NAME)
+        for model in (self.model, self.average):
+            model.load_state_dict({name: weight.float() for name, weight in weights.items()})
+
     def save(self, path: Path, seconds: float) -> None:
         state = {
             "recipe": asdict(self.recipe),
@@ -210,6 +219,8 @@ def main() -> None:
     recipe = Recipe(options.minutes, options.steps, options.batch, options.seed)
     trainer = Trainer(recipe, device, compile_model=options.compile)
     seconds = trainer.load(checkpoint) if options.resume else 0.0
+    if options.start_from and not options.resume:
+        trainer.start_from(options.start_from)
     data = load_split(options.data, "train").to(device)
     if len(data) < recipe.batch:
         raise SystemExit(f"Expected a batch of at most {len(data)} images, found {recipe.batch}.")
@@ -235,6 +246,7 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     parser.add_argument("--compile", action=argparse.BooleanOptionalAction, default=True)
+    parser.add_argument("--from", dest="start_from", type=Path, help="begin with the weights of this folder")
     parser.add_argument("--resume", action="store_true", help="go on from the checkpoint in --work")
     parser.add_argument("--checkpoint-minutes", type=float, default=4.0)
     parser.add_argument("--snapshot-minutes", type=float, default=8.0, help="save the average then, too")

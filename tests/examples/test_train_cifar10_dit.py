@@ -81,3 +81,11 @@ def test_the_index_names_classes_and_the_sampler_is_ddim(finished: Path) -> None
 def test_the_log_holds_a_line_of_json_a_note(finished: Path) -> None:
     lines = (finished / "work" / "log.jsonl").read_text().splitlines()
     assert {"step", "loss", "rate", "images_a_second"} <= json.loads(lines[0]).keys()
+
+
+def test_a_training_begins_with_the_weights_of_an_earlier_one(finished: Path, data: Path, tmp_path: Path) -> None:
+    assert train(data, tmp_path, "--from", finished / "out", "--pause-after-steps", 1) is None
+    begun = torch.load(tmp_path / "work" / "checkpoint.pt", weights_only=True)
+    given = load_file(finished / "out" / WEIGHTS)
+    moved = max(float((begun["model"][name] - weight.float()).abs().max()) for name, weight in given.items())
+    assert 0 < moved < 1e-4  # one step of the warm-up
