@@ -9,6 +9,7 @@ DiffesError
 ├── BundleError       a bundle that is damaged, incomplete or from another time
 ├── BackendError      a runtime that cannot do what was asked
 ├── EngineError       the engine failed or was closed while a request was in it
+├── LatencyError      a latency table that is malformed, or measured of something else
 ├── QualityError      a measure asked of things it cannot compare
 └── SearchError       a search that cannot start or go on
 """
@@ -68,6 +69,10 @@ class BackendError(DiffesError):
 
 class EngineError(DiffesError):
     """A request was in the engine when it failed or was closed."""
+
+
+class LatencyError(DiffesError):
+    """A latency table is malformed, or was measured of another model or on another device."""
 
 
 class QualityError(DiffesError):

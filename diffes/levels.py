@@ -43,6 +43,24 @@ class LevelGrid:
             for block, (heads, channels) in zip(self.dense, levels, strict=True)
         )
 
+    def levels(self, plan: StagePlan) -> list[tuple[int, int]]:
+        """One (heads level, channels level) pair per block; ScheduleError for a plan between the levels."""
+        if len(plan) != len(self.dense):
+            raise ScheduleError("the plan has too few or too many blocks", expected=len(self.dense), found=len(plan))
+        levels = [
+            tuple(self.parts - kept * self.parts // whole for kept, whole in zip(block, dense, strict=True))
+            for block, dense in zip(plan, self.dense, strict=True)
+        ]
+        pairs = [(heads, channels) for heads, channels in levels]
+        for number, (pair, block) in enumerate(zip(pairs, plan, strict=True)):
+            if min(pair) < 0 or self.plan_blocks([pair] * len(plan))[number] != block:
+                raise ScheduleError(
+                    f"block {number} lies between the levels",
+                    expected=f"heads and channels in whole parts of {self.parts} of {tuple(self.dense[number])}",
+                    found=tuple(block),
+                )
+        return pairs
+
     def uniform_level(self, share: float) -> int:
         """The level that removes exactly `share` of every layer; ScheduleError off the grid."""
         level = share * self.parts

@@ -6,9 +6,12 @@ from pydantic import JsonValue
 
 from diffes.checkpoint import Checkpoint
 from diffes.levels import LevelGrid
+from diffes.pruning.cost import plan_macs
+from diffes.pruning.mode import Compensation
 from diffes.sampling import trajectory
 from diffes.schedule import (
     CompensationMode,
+    Cost,
     Sampler,
     Schedule,
     Stage,
@@ -26,19 +29,32 @@ def build_schedule(
     provenance: Mapping[str, JsonValue],
 ) -> Schedule:
     """The schedule that gives `plans`, noisy to clean, one stage of equal length each, and its cost."""
-    architecture = checkpoint.architecture
     intervals = equal_intervals(checkpoint.train_timesteps, len(plans))
     stages = tuple(Stage(high=high, low=low, blocks=plan) for (high, low), plan in zip(intervals, plans, strict=True))
-    path = trajectory(sampler.class_name, checkpoint.scheduler_config, sampler.steps)
-    cost = trajectory_cost(stages, path.timesteps, architecture.macs, architecture.dense, guided=sampler.guidance != 1)
     return Schedule(
         model=checkpoint.identity,
         sampler=sampler,
         stages=stages,
         compensation=compensation,
-        cost=cost,
+        cost=_cost(checkpoint, sampler, stages, compensation),
         provenance=dict(provenance),
     )
+
+
+def with_compensation(checkpoint: Checkpoint, schedule: Schedule, compensation: CompensationMode) -> Schedule:
+    """The same stages under another compensation, and what they cost then."""
+    cost = _cost(checkpoint, schedule.sampler, schedule.stages, compensation)
+    return schedule.model_copy(update={"compensation": compensation, "cost": cost})
+
+
+def _cost(checkpoint: Checkpoint, sampler: Sampler, stages: Sequence[Stage], compensation: CompensationMode) -> Cost:
+    architecture, mode = checkpoint.architecture, Compensation.parse(compensation)
+    path = trajectory(sampler.class_name, checkpoint.scheduler_config, sampler.steps)
+
+    def macs(plan: StagePlan) -> int:
+        return plan_macs(architecture, plan, mode)
+
+    return trajectory_cost(stages, path.timesteps, macs, architecture.dense, guided=sampler.guidance != 1)
 
 
 def dense_schedule(checkpoint: Checkpoint, sampler: Sampler) -> Schedule:

@@ -13,8 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError, m
 
 from diffes.errors import ScheduleError
 from diffes.files import write_text_atomically
-
-CompensationMode = Literal["none", "bias", "full"]
+from diffes.pruning.mode import CompensationMode as CompensationMode  # a schedule names it, pruning gives it meaning
 
 
 class BlockPlan(NamedTuple):

@@ -29,6 +29,22 @@ def test_blocks_may_have_levels_of_their_own() -> None:
     assert plan == (BlockPlan(8, 0), BlockPlan(4, 512), BlockPlan(0, 1024))
 
 
+@given(st.lists(st.tuples(st.integers(0, 8), st.integers(0, 8)), min_size=3, max_size=3))
+def test_a_plans_levels_are_those_it_was_made_of(levels: list[tuple[int, int]]) -> None:
+    assert GRID.levels(GRID.plan_blocks(levels)) == levels
+
+
+@pytest.mark.parametrize("block", [BlockPlan(8, 1000), BlockPlan(16, 1024)])
+def test_a_plan_off_the_grid_has_no_levels(block: BlockPlan) -> None:
+    with pytest.raises(ScheduleError, match="block 1 lies between the levels: expected .* parts of 8"):
+        GRID.levels((GRID.dense[0], block, GRID.dense[2]))
+
+
+def test_a_plan_of_another_depth_has_no_levels() -> None:
+    with pytest.raises(ScheduleError, match="expected 3, found 2"):
+        GRID.levels(GRID.dense[:2])
+
+
 @given(level=st.integers(0, 8))
 def test_a_uniform_share_on_the_grid_is_its_level(level: int) -> None:
     assert GRID.uniform_level(level / 8) == level

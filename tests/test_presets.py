@@ -1,10 +1,12 @@
+from pathlib import Path
+
 import pytest
 
 from diffes.checkpoint import Checkpoint
 from diffes.errors import ScheduleError
 from diffes.levels import LevelGrid
-from diffes.presets import build_schedule, dense_schedule, uniform_schedule
-from diffes.schedule import Sampler
+from diffes.presets import build_schedule, dense_schedule, uniform_schedule, with_compensation
+from diffes.schedule import Sampler, Schedule
 
 SAMPLER = Sampler(class_name="DDIMScheduler", steps=4, guidance=1.5)
 
@@ -42,3 +44,20 @@ def test_cost_counts_both_rows_of_guidance_and_executed_steps_only(tiny_checkpoi
 def test_a_share_between_two_levels_is_refused_with_the_shares_there_are(tiny_checkpoint: Checkpoint) -> None:
     with pytest.raises(ScheduleError, match=r"one of 0, 0\.25, 0\.5, 0\.75, 1, found 0\.3"):
         uniform_schedule(tiny_checkpoint, SAMPLER, 0.3, 10, "none")
+
+
+def test_low_rank_factors_cost_macs_and_are_written_as_text(tiny_checkpoint: Checkpoint, tmp_path: Path) -> None:
+    plain = uniform_schedule(tiny_checkpoint, SAMPLER, 0.5, 2, "none")
+    schedule = uniform_schedule(tiny_checkpoint, SAMPLER, 0.5, 2, "low-rank:3")
+    layers, tokens, rank, width = 4, 16, 3, 32
+    assert schedule.cost.macs - plain.cost.macs == 2 * 4 * layers * tokens * rank * 2 * width
+    assert schedule.cost.dense_macs == plain.cost.dense_macs
+    schedule.save(tmp_path / "s.json")
+    assert '"compensation": "low-rank:3"' in (tmp_path / "s.json").read_text()
+    assert Schedule.load(tmp_path / "s.json") == schedule
+
+
+def test_another_compensation_changes_what_the_same_stages_cost(tiny_checkpoint: Checkpoint) -> None:
+    low, full = (uniform_schedule(tiny_checkpoint, SAMPLER, 0.5, 2, mode) for mode in ("low-rank:3", "full"))
+    assert with_compensation(tiny_checkpoint, full, "low-rank:3").cost == low.cost
+    assert with_compensation(tiny_checkpoint, low, "full") == full

@@ -23,8 +23,9 @@ Conditions = dict[str, Tensor]
 class PrunableLayer:
     """One half of one block: the tensors that shrink together when it loses units.
 
-    `sliced` tensors lead with `units` equal groups of rows (pruned on their output side). `projection` is stored
-    [units * width, out] (pruned on its input side): `width` of its rows read one unit. `bias` is the projection's.
+    `sliced` tensors lead with `units` equal groups of rows (pruned on their output side) and read the layer's entry,
+    `entry` values wide. `projection` is stored [units * width, outputs] (pruned on its input side): `width` of its
+    rows read one unit. `bias` is the projection's. An image has `rows` of these rows.
     """
 
     block: int
@@ -34,6 +35,19 @@ class PrunableLayer:
     sliced: tuple[str, ...]
     projection: str
     bias: str
+    entry: int
+    outputs: int
+    rows: int
+
+    @property
+    def left(self) -> str:
+        """Low-rank compensation's factor [entry, rank] that all levels share."""
+        return self.projection.removesuffix("weight") + "left"
+
+    @property
+    def right(self) -> str:
+        """Low-rank compensation's factor [rank, outputs]; each level has its own."""
+        return self.projection.removesuffix("weight") + "right"
 
     def kept(self, plan: StagePlan) -> int:
         """Units this layer keeps under a stage plan."""
@@ -45,18 +59,31 @@ class Denoiser(Protocol):
     """One step's forward for one stage plan.
 
     forward(latents [B, C, H, W], **conditions, each [B, ...]) -> prediction [B, C, H, W]. If `tap` is set,
-    it is called with (projection name, the projection's input [rows, units * width]) for every prunable layer.
+    it is called with (projection name, the projection's input [rows, units * width], the layer's entry [rows, entry])
+    for every prunable layer. Where the weights hold a layer's factors `left` and `right`, entry @ left @ right is
+    added to its output, skipped or not.
+    If `entry` is set, it is called with (block, its input) for every block: what `resume` goes on from.
     """
 
     tap: "Tap | None"
+    entry: "Entry | None"
 
     def __call__(self, latents: Tensor, **conditions: Tensor) -> Tensor: ...
 
+    def resume(self, first: int, hidden: Tensor, /, **conditions: Tensor) -> Tensor:
+        """The prediction of a step whose block `first` gets `hidden`: blocks before it are not run."""
+
 
 class Tap(Protocol):
-    """Sees the input of every pruned projection."""
+    """Sees the input of every pruned projection and the entry of its layer."""
 
-    def __call__(self, projection: str, inputs: Tensor) -> None: ...
+    def __call__(self, projection: str, inputs: Tensor, entry: Tensor, /) -> None: ...
+
+
+class Entry(Protocol):
+    """Sees the input of every block."""
+
+    def __call__(self, block: int, hidden: Tensor) -> None: ...
 
 
 class Architecture(Protocol):
@@ -101,7 +128,10 @@ class Architecture(Protocol):
         """Shape of each condition without its leading row axis."""
 
     def macs(self, plan: StagePlan) -> int:
-        """Multiply-accumulates of one row of one step (matmuls and attention; no condition)."""
+        """Multiply-accumulates of one row of one step (matmuls and attention; no condition, no compensation)."""
+
+    def parameters(self, plan: StagePlan) -> int:
+        """Numbers the denoiser of a plan reads (no condition, no compensation)."""
 
 
 def parameters_of(weights: Weights) -> nn.Module:

@@ -15,7 +15,6 @@ once, with the 1 of (1 + scale) already added; the step takes `modulation` [B, L
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from math import log
 from typing import Any
 
 import torch
@@ -23,17 +22,18 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from diffes.architectures.base import (
+    Entry,
     PrunableLayer,
     Tap,
     Weights,
     parameters_of,
     require_keys,
 )
+from diffes.architectures.dit_condition import DiTCondition
 from diffes.architectures.dit_weights import convert
 from diffes.errors import CheckpointError
 from diffes.schedule import BlockPlan, StagePlan
 
-_TIME_CHANNELS = 256  # width of the sinusoidal timestep embedding, fixed in diffusers
 _MLP_NORM_EPS = 1e-5  # of configs that name none, as in diffusers
 _ADA_NORM_EPS = 1e-6  # of AdaLayerNormZero and of the last norm; the MLP's norm uses the config's
 
@@ -133,6 +133,9 @@ class DiT:
             sliced=(f"{at}.qkv.weight", f"{at}.qkv.bias"),
             projection=f"{at}.out.weight",
             bias=f"{at}.out.bias",
+            entry=self.width,
+            outputs=self.width,
+            rows=self.tokens,
         )
         mlp = PrunableLayer(
             block=block,
@@ -142,6 +145,9 @@ class DiT:
             sliced=(f"{at}.fc1.weight", f"{at}.fc1.bias"),
             projection=f"{at}.fc2.weight",
             bias=f"{at}.fc2.bias",
+            entry=self.width,
+            outputs=self.width,
+            rows=self.tokens,
         )
         return attention, mlp
 
@@ -153,6 +159,14 @@ class DiT:
         pixels = self.patch**2 * self.latent_channels
         ends = tokens * width * pixels * 2
         return ends + sum(b.heads * per_head + b.channels * per_channel for b in plan)
+
+    def parameters(self, plan: StagePlan) -> int:
+        """Numbers the denoiser of a plan reads; a skipped half leaves its bias."""
+        width, pixels = self.width, self.patch**2 * self.latent_channels
+        ends = width * (pixels + 1) + self.tokens * width + pixels * (width + 1)
+        per_head = self.head_dim * (3 * (width + 1) + width)
+        per_channel = 2 * width + 1
+        return ends + sum(b.heads * per_head + b.channels * per_channel + 2 * width for b in plan)
 
     def step_weights(self) -> tuple[str, ...]:
         """Names the denoiser reads."""
@@ -166,7 +180,7 @@ class DiT:
 
     def condition(self, weights: Weights) -> nn.Module:
         """The condition: timesteps and labels to modulation."""
-        return DiTCondition(self, weights)
+        return DiTCondition(self.depth, self.width, weights)
 
     def condition_names(self) -> tuple[str, ...]:
         """Names of the conditions, in the order the condition module returns them."""
@@ -188,6 +202,7 @@ class DiTStep(nn.Module):
     """One denoising step of one stage plan."""
 
     tap: Tap | None = None
+    entry: Entry | None = None
 
     def __init__(self, dit: DiT, plan: StagePlan, weights: Weights) -> None:
         super().__init__()
@@ -199,9 +214,14 @@ class DiTStep(nn.Module):
 
     def forward(self, latents: Tensor, modulation: Tensor, final_modulation: Tensor) -> Tensor:
         """latents [B, C, h, w], modulation [B, L, 6, D], final_modulation [B, 2, D] → like latents."""
+        return self.resume(0, self._patchify(latents), modulation, final_modulation)
+
+    def resume(self, first: int, x: Tensor, modulation: Tensor, final_modulation: Tensor) -> Tensor:
+        """The rest of a step from block `first` on, whose input is x [B, tokens, D]."""
         w: Any = self.weights
-        x = self._patchify(latents)  # [B, tokens, D]
-        for index, block in enumerate(self.plan):
+        for index, block in enumerate(self.plan[first:], first):
+            if self.entry is not None:
+                self.entry(index, x)
             shift1, scale1, gate1, shift2, scale2, gate2 = modulation[:, index].split(1, 1)  # six of [B, 1, D]
             at = w.blocks.get_submodule(str(index))
             h = self._norm(x, _ADA_NORM_EPS) * scale1 + shift1
@@ -216,35 +236,45 @@ class DiTStep(nn.Module):
         return F.layer_norm(x, x.shape[-1:], self.get_buffer("ones"), eps=eps)
 
     def _attention(self, h: Tensor, at: Any, index: int, heads: int) -> Tensor:
+        entry = h.flatten(0, 1)  # [B*tokens, D]
         if heads == 0:
-            return self._bias(at.out)
+            return self._skipped(entry, at.out)
         rows, tokens = h.shape[:2]
-        qkv = F.linear(h.flatten(0, 1), at.qkv.weight, at.qkv.bias)
+        qkv = F.linear(entry, at.qkv.weight, at.qkv.bias)
         # [B*tokens, heads*3*d] -> three of [B, heads, tokens, d]; -1 where heads would stand, so that one traced
         # graph serves every number of heads
         parts = qkv.view(rows, tokens, -1, 3, self.dit.head_dim).permute(3, 0, 2, 1, 4).split(1)
         q, k, v = (part.squeeze(0) for part in parts)
         mixed = F.scaled_dot_product_attention(q, k, v)
         mixed = mixed.transpose(1, 2).contiguous().view(rows * tokens, -1)
-        return self._project(mixed, at.out, f"blocks.{index}.out.weight")
+        return self._project(mixed, entry, at.out, f"blocks.{index}.out.weight")
 
     def _mlp(self, h: Tensor, at: Any, index: int, channels: int) -> Tensor:
+        entry = h.flatten(0, 1)  # [B*tokens, D]
         if channels == 0:
-            return self._bias(at.fc2)
-        hidden = F.linear(h.flatten(0, 1), at.fc1.weight, at.fc1.bias)
+            return self._skipped(entry, at.fc2)
+        hidden = F.linear(entry, at.fc1.weight, at.fc1.bias)
         hidden = F.gelu(hidden, approximate="tanh")
-        return self._project(hidden, at.fc2, f"blocks.{index}.fc2.weight")
+        return self._project(hidden, entry, at.fc2, f"blocks.{index}.fc2.weight")
+
+    def _skipped(self, entry: Tensor, layer: Any) -> Tensor:
+        """All that is left of a skipped half: its bias [D], or what the factors make of its entry."""
+        offset = self._offset(entry, layer)
+        return offset.view(-1, self.dit.tokens, self.dit.width) if offset.dim() > 1 else offset
+
+    def _project(self, inputs: Tensor, entry: Tensor, layer: Any, name: str) -> Tensor:
+        if self.tap is not None:
+            self.tap(name, inputs, entry)
+        out = torch.addmm(self._offset(entry, layer), inputs, layer.weight)
+        return out.view(-1, self.dit.tokens, self.dit.width)
 
     @staticmethod
-    def _bias(layer: Any) -> Tensor:
-        bias: Tensor = layer.bias  # all that is left of a skipped half, [D]
-        return bias
-
-    def _project(self, inputs: Tensor, layer: Any, name: str) -> Tensor:
-        if self.tap is not None:
-            self.tap(name, inputs)
-        out = torch.addmm(layer.bias, inputs, layer.weight)
-        return out.view(-1, self.dit.tokens, self.dit.width)
+    def _offset(entry: Tensor, layer: Any) -> Tensor:
+        """What is added to the projection: the bias [D], with factors also entry @ left @ right, [B*tokens, D]."""
+        bias: Tensor = layer.bias
+        if "left" not in layer._parameters:
+            return bias
+        return torch.addmm(bias, entry @ layer.left, layer.right)
 
     def _patchify(self, latents: Tensor) -> Tensor:
         side, p = self.dit.sample_size // self.dit.patch, self.dit.patch
@@ -262,35 +292,3 @@ class DiTStep(nn.Module):
         )
         pixels = patches.view(-1, side, side, p, p, c).permute(0, 5, 1, 3, 2, 4)
         return pixels.reshape(-1, c, side * p, side * p)
-
-
-class DiTCondition(nn.Module):
-    """Everything that depends on timestep and label only, for all steps of a request at once."""
-
-    def __init__(self, dit: DiT, weights: Weights) -> None:
-        super().__init__()
-        self.dit = dit
-        self.weights = parameters_of(weights)
-        half = _TIME_CHANNELS // 2
-        # float32 throughout, as in training: at timestep 999 the last digit of a frequency is 1e-4 of a radian
-        exponent = torch.arange(half, dtype=torch.float32) * -log(10000) / (half - 1)
-        self.register_buffer("frequencies", exponent.exp(), persistent=False)
-
-    def forward(self, timesteps: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
-        """timesteps [N] float, labels [N] int64 → modulation [N, L, 6, D], final_modulation [N, 2, D]."""
-        w: Any = self.weights
-        angles = timesteps[:, None].float() * self.get_buffer("frequencies")
-        waves = torch.cat([angles.cos(), angles.sin()], dim=-1).to(w.embedder.fc1.weight.dtype)
-        hidden = F.silu(F.linear(waves, w.embedder.fc1.weight, w.embedder.fc1.bias))
-        emb = F.linear(hidden, w.embedder.fc2.weight, w.embedder.fc2.bias)
-        emb = F.silu(emb + F.embedding(labels, w.embedder.labels))
-        modulation = F.linear(emb, w.ada.weight, w.ada.bias)
-        modulation = modulation.view(-1, self.dit.depth, 6, self.dit.width)
-        final = F.linear(emb, w.final_ada.weight, w.final_ada.bias)
-        return self._add_one(modulation, 1, 4), self._add_one(final.view(-1, 2, self.dit.width), 1)
-
-    @staticmethod
-    def _add_one(modulation: Tensor, *scales: int) -> Tensor:
-        """Turn scale into 1 + scale, so that the step multiplies once."""
-        parts = list(modulation.unbind(-2))
-        return torch.stack([p + 1 if i in scales else p for i, p in enumerate(parts)], dim=-2)

@@ -21,14 +21,18 @@ def calibration_for(
     checkpoint: Checkpoint,
     spec: CalibrationSpec,
     *,
+    data: Path | None = None,
     device: torch.device | str = "cpu",
     progress: Callable[[float], None] = lambda _: None,
 ) -> Calibration:
-    """The cached calibration of this model and spec, made now if there is none."""
+    """The cached calibration of this model and spec, made now if there is none; `data` as for `calibrate`.
+
+    Specs that differ in their ordering alone share a file.
+    """
     digest = spec.digest(checkpoint.identity.fingerprint)
     path = cache_folder() / f"calibration-{digest}.safetensors"
     if path.exists():
         return Calibration.load(path, checkpoint, spec)
-    made = calibrate(checkpoint, spec, device=device, progress=progress)
+    made = calibrate(checkpoint, spec, data=data, device=device, progress=progress)
     made.save(path)
     return made

@@ -1,21 +1,21 @@
-"""Calibration: what the dense model does on its own trajectories, and the ordering that follows.
+"""Calibration: what the dense model does on its own trajectories or on data, and the orderings that follow.
 
-Everything that pruning needs to know about a checkpoint is in one file: the ordering of every layer and the mean
-and second moments of every pruned projection's input. It depends on the model, the sampler and the seed, not on a
-schedule, so one calibration serves every search and export of a checkpoint.
+Everything that pruning needs to know about a checkpoint is in one file: mean and second moments of what every pruned
+projection reads, the damping of each layer, and every kind of ordering, one of which the spec chooses. It depends on
+the model, the sampler and the seed, not on a schedule, so one calibration serves every search and export of a
+checkpoint.
 """
 
 import hashlib
 import json
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from functools import cached_property
-from math import inf
 from pathlib import Path
-from typing import Any
+from typing import get_args
 
 import torch
-from pydantic import ConfigDict, JsonValue, TypeAdapter, ValidationError
+from pydantic import JsonValue
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
@@ -24,73 +24,45 @@ from diffes.architectures import Architecture
 from diffes.checkpoint import Checkpoint
 from diffes.errors import CheckpointError, InvalidInput
 from diffes.files import atomic_path
-from diffes.pruning.moments import MomentAccumulator, Moments, weighted_average
+from diffes.pruning.damping import Damping, choose_dampings
+from diffes.pruning.data import ImageFolder, NoisedData
+from diffes.pruning.gather import DenseModel, OwnTrajectories, Source, gather
+from diffes.pruning.mode import OrderingKind
+from diffes.pruning.moments import Moments, weighted_average
 from diffes.pruning.ordering import Ordering, order_moments, order_units
-from diffes.rollout import initial_state, seeded_noise, step
-from diffes.sampling import trajectory
-from diffes.schedule import Sampler, equal_intervals, executed_steps, stage_index
+from diffes.pruning.spec import CalibrationSpec
 
+__all__ = ["CALIBRATION_FILE", "Calibration", "CalibrationSpec", "calibrate"]
+
+ORDERING_KINDS: tuple[OrderingKind, ...] = get_args(OrderingKind)
 CALIBRATION_FILE = "calibration.safetensors"  # as a search leaves it beside its schedule.json
-# Calibration noise is never a seed a user or a probe would take. torch's CPU generator reads 32 bits of a seed.
-_SEED_OFFSET = 9 << 28
-
-
-@dataclass(frozen=True)
-class CalibrationSpec:
-    """What to look at: `images` trajectories of the dense model under `sampler`, labels in turn."""
-
-    sampler: Sampler
-    images: int = 64
-    batch: int = 32
-    token_share: float = 0.25
-    stages: int = 10
-    damping: float = 1e-3
-    seed: int = 0
-
-    __pydantic_config__ = ConfigDict(extra="forbid")
-
-    def __post_init__(self) -> None:
-        for name in ("images", "batch", "stages"):
-            if getattr(self, name) < 1:
-                raise InvalidInput(f"calibration {name}", expected="1 or more", found=getattr(self, name))
-        if not 0 < self.token_share <= 1:
-            raise InvalidInput("calibration token_share", expected="more than 0, at most 1", found=self.token_share)
-        if not 0 < self.damping < inf:
-            raise InvalidInput("calibration damping", expected="more than 0", found=self.damping)
-
-    def to_json(self) -> dict[str, JsonValue]:
-        """Plain JSON; schedules carry it, so that an export prunes by the calibration that was searched on."""
-        return {**asdict(replace(self, sampler=None)), "sampler": self.sampler.model_dump(by_alias=True)}  # type: ignore[arg-type]
-
-    @classmethod
-    def from_json(cls, document: Any) -> "CalibrationSpec":
-        """What `to_json` wrote; CheckpointError for anything else."""
-        try:
-            return _SPEC.validate_python(document)
-        except ValidationError as error:
-            first = error.errors()[0]
-            raise CheckpointError(
-                "calibration spec is malformed", expected=first["msg"], found=repr(first["input"])[:200]
-            ) from error
-
-    def digest(self, fingerprint: str) -> str:
-        """Names this calibration of that model; 16 hex digits."""
-        text = json.dumps([2, fingerprint, self.to_json()], sort_keys=True)
-        return hashlib.sha256(text.encode()).hexdigest()[:16]
-
-
-_SPEC = TypeAdapter(CalibrationSpec)
 
 
 @dataclass(frozen=True)
 class Calibration:
-    """Ordering and moments (in checkpoint order) of one model."""
+    """Moments (in checkpoint order), dampings and orderings of one model."""
 
     fingerprint: str
     spec: CalibrationSpec
-    ordering: Ordering
+    orderings: Mapping[OrderingKind, Ordering]
     moments: Moments
+    dampings: Mapping[str, Damping]
     architecture: Architecture
+
+    @property
+    def ordering(self) -> Ordering:
+        """The ordering that the spec chooses."""
+        return self.orderings[self.spec.ordering]
+
+    def ordered_by(self, kind: OrderingKind) -> "Calibration":
+        """The same calibration with another of its orderings chosen."""
+        return replace(self, spec=replace(self.spec, ordering=kind))
+
+    @property
+    def provenance(self) -> dict[str, JsonValue]:
+        """What a schedule made by this calibration should say: spec, ordering digest, dampings [inputs, entry]."""
+        dampings: dict[str, JsonValue] = {name: list(damping) for name, damping in self.dampings.items()}
+        return {"calibration": self.spec.to_json(), "ordering": self.ordering_digest, "damping": dampings}
 
     @cached_property
     def ordered_moments(self) -> Moments:
@@ -108,8 +80,9 @@ class Calibration:
     def save(self, path: Path) -> None:
         """Write one safetensors file, whole or not at all."""
         tensors: dict[str, Tensor] = {}
-        for name in self.ordering:
-            tensors[f"{name}.ordering"] = self.ordering[name]
+        for name in self.moments.mean:
+            for kind, ordering in self.orderings.items():
+                tensors[f"{name}.ordering.{kind}"] = ordering[name]
             tensors[f"{name}.mean"] = self.moments.mean[name].float()
             tensors[f"{name}.second"] = self.moments.second[name].float()
         metadata = {
@@ -117,13 +90,17 @@ class Calibration:
             "digest": self.spec.digest(self.fingerprint),
             "spec": json.dumps(self.spec.to_json()),
             "rows": str(self.moments.rows),
+            "dampings": json.dumps(self.dampings),
         }
         with atomic_path(path) as temporary:
             save_file(tensors, temporary, metadata)
 
     @classmethod
     def load(cls, path: Path, checkpoint: Checkpoint, spec: CalibrationSpec | None = None) -> "Calibration":
-        """Read a calibration; CheckpointError if it was not made for this `checkpoint` (and `spec`, if given)."""
+        """Read a calibration; CheckpointError if it was not made for this `checkpoint` (and `spec`, if given).
+
+        The ordering is the one that `spec` chooses, without it the one that was chosen when the file was made.
+        """
         fingerprint = checkpoint.identity.fingerprint
         names = [layer.projection for layer in checkpoint.architecture.layers]
         try:
@@ -138,12 +115,16 @@ class Calibration:
                     second={n: file.get_tensor(f"{n}.second").double() for n in names},
                     rows=int(metadata["rows"]),
                 )
-                ordering = {n: file.get_tensor(f"{n}.ordering") for n in names}
-        except (OSError, KeyError, ValueError, SafetensorError) as error:
+                orderings = {
+                    kind: {n: file.get_tensor(f"{n}.ordering.{kind}") for n in names} for kind in ORDERING_KINDS
+                }
+                dampings = {n: Damping(*pair) for n, pair in json.loads(metadata["dampings"]).items()}
+        except (OSError, KeyError, ValueError, TypeError, SafetensorError) as error:
             raise CheckpointError(
                 f"cannot read calibration {path}", expected="safetensors", found=error, remedy="Delete it."
             ) from error
-        return cls(fingerprint, stored, ordering, moments, checkpoint.architecture)
+        read = cls(fingerprint, stored, orderings, moments, dampings, checkpoint.architecture)
+        return read if spec is None else read.ordered_by(spec.ordering)
 
 
 def _require(path: Path, metadata: Mapping[str, str], key: str, wanted: str) -> None:
@@ -155,77 +136,50 @@ def _require(path: Path, metadata: Mapping[str, str], key: str, wanted: str) -> 
         )
 
 
-class _DenseModel:
-    """The checkpoint's own dense denoiser with a tap, as a rollout wants it."""
-
-    def __init__(self, architecture: Architecture, weights: Mapping[str, Tensor]) -> None:
-        self._names = architecture.condition_names()
-        step_names = architecture.step_weights()
-        self._device = next(iter(weights.values())).device
-        self.denoiser = architecture.denoiser(architecture.dense, {name: weights[name] for name in step_names})
-        self._condition = architecture.condition(
-            {name: tensor for name, tensor in weights.items() if name not in set(step_names)}
-        ).to(self._device)  # a condition may hold tables of its own
-
-    def condition(self, timesteps: Tensor, labels: Tensor) -> dict[str, Tensor]:
-        outputs = self._condition(timesteps.to(self._device), labels.to(self._device))
-        return dict(zip(self._names, outputs, strict=True))
-
-    def denoise(self, _key: None, latents: Tensor, conditions: Mapping[str, Tensor], /) -> Tensor:
-        out: Tensor = self.denoiser(latents.to(self._device), **conditions)
-        return out
-
-
 @torch.inference_mode()
 def calibrate(
     checkpoint: Checkpoint,
     spec: CalibrationSpec,
     *,
+    data: Path | None = None,
     device: torch.device | str = "cpu",
     progress: Callable[[float], None] = lambda _: None,
 ) -> Calibration:
-    """Run the dense model, gather moments per stage, average them by executed steps, order the units.
+    """Run the dense model, gather moments per stage, average them by executed steps, choose dampings, order the units.
 
-    `progress` is called with the share done. Deterministic for one machine and thread count.
+    `data` is the folder of images of a spec whose source is data. `progress` is called with the share done.
+    Deterministic for one machine and thread count.
     """
     architecture = checkpoint.architecture
+    source = _source(checkpoint, spec, data)
     state = checkpoint.denoiser_state()
     weights = {name: tensor.to(device, torch.float32) for name, tensor in architecture.convert(state).items()}
-    moments = _gather(checkpoint, spec, _DenseModel(architecture, weights), progress)
-    projections = {layer.projection: weights[layer.projection].cpu() for layer in architecture.layers}
-    ordering = order_units(architecture, projections, moments, spec.damping)
+    halves = gather(checkpoint, spec, DenseModel(architecture, weights), source, progress)
+    projections = {layer.projection: weights[layer.projection] for layer in architecture.layers}
+    moments = weighted_average(halves, [half.rows for half in halves])
+    if isinstance(spec.damping, str):
+        dampings = choose_dampings(architecture, projections, (halves[0], halves[1]))
+    else:
+        dampings = dict.fromkeys(projections, Damping(spec.damping, spec.damping))
+    for_inputs = {name: damping.inputs for name, damping in dampings.items()}
+    orderings = {kind: order_units(architecture, projections, moments, kind, for_inputs) for kind in ORDERING_KINDS}
     # what a file keeps is what is used, so a calibration read back changes nothing
     rounded = Moments(
-        {name: tensor.float().double() for name, tensor in moments.mean.items()},
-        {name: tensor.float().double() for name, tensor in moments.second.items()},
+        {name: tensor.float().double().cpu() for name, tensor in moments.mean.items()},
+        {name: tensor.float().double().cpu() for name, tensor in moments.second.items()},
         moments.rows,
     )
-    return Calibration(checkpoint.identity.fingerprint, spec, ordering, rounded, architecture)
+    return Calibration(checkpoint.identity.fingerprint, spec, orderings, rounded, dampings, architecture)
 
 
-def _gather(
-    checkpoint: Checkpoint,
-    spec: CalibrationSpec,
-    model: _DenseModel,
-    progress: Callable[[float], None],
-) -> Moments:
-    path = trajectory(spec.sampler.class_name, checkpoint.scheduler_config, spec.sampler.steps)
-    intervals = equal_intervals(checkpoint.train_timesteps, spec.stages)
-    taps = [MomentAccumulator(spec.token_share, spec.seed + i) for i in range(spec.stages)]
-    architecture = checkpoint.architecture
-    done = 0
-    for start in range(0, spec.images, spec.batch):
-        numbers = range(start, min(start + spec.batch, spec.images))
-        seeds = [_SEED_OFFSET + spec.seed * spec.images + i for i in numbers]
-        labels = torch.tensor([i % architecture.classes for i in numbers])
-        state = initial_state(path, seeded_noise(seeds, architecture.latent_shape))
-        while state.index < len(path.steps):
-            stage = stage_index(intervals, path.steps[state.index].timestep)
-            model.denoiser.tap = taps[stage]  # type: ignore[assignment]
-            guidance = spec.sampler.guidance
-            state = step(model, None, path, state, labels, guidance, architecture.classes)
-            done += len(labels)
-            progress(done / (spec.images * len(path.steps)))
-    counts = executed_steps(intervals, path.timesteps)
-    seen = [(tap.moments(), count) for tap, count in zip(taps, counts, strict=True) if count]
-    return weighted_average([m for m, _ in seen], [count for _, count in seen])
+def _source(checkpoint: Checkpoint, spec: CalibrationSpec, data: Path | None) -> Source:
+    if spec.source == "trajectories":
+        return OwnTrajectories(spec, checkpoint.architecture)
+    if data is None:
+        raise InvalidInput(
+            "calibration data",
+            expected=f"the folder of images of digest {spec.data}",
+            found="none",
+            remedy="Give --calibration-data, or the calibration file that the search left.",
+        )
+    return NoisedData(checkpoint, spec, ImageFolder(data, spec.images))

@@ -3,6 +3,7 @@
 Search, evaluation and export read from here; a bundle is this, written down.
 """
 
+from collections import OrderedDict
 from collections.abc import Mapping
 
 import torch
@@ -11,10 +12,15 @@ from torch import Tensor, nn
 from diffes.architectures import Architecture, PrunableLayer
 from diffes.errors import ScheduleError
 from diffes.pruning.calibration import Calibration
-from diffes.pruning.compensation import LayerCompensation, compensated_tensors
+from diffes.pruning.compensation import LayerCompensation, LowRankCompensation
+from diffes.pruning.damping import Damping
+from diffes.pruning.mode import Compensation
+from diffes.pruning.moments import LayerMoments
 from diffes.pruning.ordering import apply_ordering
 from diffes.pruning.prefix import Prefix, compensated_name, resolve
 from diffes.schedule import CompensationMode, StagePlan
+
+_MOST_DENOISERS = 256  # a search builds thousands, of some hundred kB each
 
 
 class PrunedModel:
@@ -37,21 +43,26 @@ class PrunedModel:
     ) -> None:
         self.architecture = architecture
         self.compensation = compensation
+        self._mode = Compensation.parse(compensation)
         self.device = torch.device(device)
         self.dtype = dtype
-        ordered = dict(weights)
+        ordered = {name: tensor.to(self.device) for name, tensor in weights.items()}
         if calibration is not None:
-            ordered = apply_ordering(architecture, weights, calibration.ordering)
+            ordered = apply_ordering(architecture, ordered, calibration.ordering)
         step = set(architecture.step_weights())
         self.tensors = {
             # the condition runs once a request: it is never worth less than float32
             name: tensor.to(self.device, self.dtype if name in step else torch.float32).contiguous()
             for name, tensor in ordered.items()
         }
-        self._ordered = ordered
+        self._rows = {name: len(tensor) for name, tensor in ordered.items()}
+        self._unrounded = {
+            name: ordered[name] for layer in architecture.layers for name in (layer.projection, layer.bias)
+        }
         self._calibration = calibration
         self._solvers: dict[PrunableLayer, LayerCompensation] = {}
-        self._denoisers: dict[StagePlan, nn.Module] = {}
+        self._factors: dict[PrunableLayer, LowRankCompensation] = {}
+        self._denoisers: OrderedDict[StagePlan, nn.Module] = OrderedDict()
         self._condition = architecture.condition(
             {name: tensor for name, tensor in self.tensors.items() if name not in step}
         )
@@ -70,14 +81,17 @@ class PrunedModel:
             )
         for layer in self.architecture.layers:
             self._compensate(layer, layer.kept(plan))
-        rows = {name: len(tensor) for name, tensor in self._ordered.items()}
-        return resolve(self.architecture, plan, self.compensation, rows)
+        return resolve(self.architecture, plan, self._mode, self._rows)
 
     def denoiser(self, plan: StagePlan) -> nn.Module:
-        """The plan's denoiser on views of `tensors`; kept for the next call."""
-        if plan not in self._denoisers:
+        """The plan's denoiser on views of `tensors`; the last few hundred are kept."""
+        if plan in self._denoisers:
+            self._denoisers.move_to_end(plan)
+        else:
             weights = {n: p.of(self.tensors) for n, p in self.prefixes(plan).items()}
             self._denoisers[plan] = self.architecture.denoiser(plan, weights).eval()
+            if len(self._denoisers) > _MOST_DENOISERS:
+                self._denoisers.popitem(last=False)
         return self._denoisers[plan]
 
     def condition_module(self) -> nn.Module:
@@ -98,28 +112,40 @@ class PrunedModel:
         return output.float()
 
     def _compensate(self, layer: PrunableLayer, kept: int) -> None:
-        name = compensated_name(layer.bias, kept)
-        if self.compensation == "none" or kept == layer.units or name in self.tensors:
+        stored = compensated_name(layer.bias, kept)
+        if self._mode.kind == "none" or kept == layer.units or stored in self.tensors:
             return
         rows = kept * layer.width
-        solved = compensated_tensors(self._solver(layer), [rows], self.compensation)
-        projection, bias = solved[rows]
-        self.tensors[name] = self._placed(bias)
-        if projection is not None and kept > 0:
-            self.tensors[compensated_name(layer.projection, kept)] = self._placed(projection)
+        if self._mode.kind == "bias":
+            bias = self._solver(layer).bias_only(rows)
+        elif self._mode.kind == "full":
+            projection, bias = self._solver(layer).full(rows)
+            if kept > 0:
+                self.tensors[compensated_name(layer.projection, kept)] = self._placed(projection)
+        else:
+            factors = self._factor(layer)
+            self.tensors.setdefault(layer.left, self._placed(factors.left))
+            right, bias = factors.right(rows)
+            self.tensors[compensated_name(layer.right, kept)] = self._placed(right)
+        self.tensors[stored] = self._placed(bias)
 
     def _solver(self, layer: PrunableLayer) -> LayerCompensation:
         if layer not in self._solvers:
-            assert self._calibration is not None  # prefixes() saw to it
-            moments = self._calibration.ordered_moments
-            self._solvers[layer] = LayerCompensation(
-                self._ordered[layer.projection],
-                self._ordered[layer.bias],
-                moments.mean[layer.projection],
-                moments.covariance(layer.projection),
-                self._calibration.spec.damping,
-            )
+            projection, bias, moments, damping = self._known(layer)
+            self._solvers[layer] = LayerCompensation(projection, bias, moments, damping.inputs)
         return self._solvers[layer]
+
+    def _factor(self, layer: PrunableLayer) -> LowRankCompensation:
+        if layer not in self._factors:
+            projection, bias, moments, damping = self._known(layer)
+            self._factors[layer] = LowRankCompensation(projection, bias, moments, damping.entry, self._mode.rank)
+        return self._factors[layer]
+
+    def _known(self, layer: PrunableLayer) -> tuple[Tensor, Tensor, LayerMoments, Damping]:
+        assert self._calibration is not None  # prefixes() saw to it
+        moments = self._calibration.ordered_moments.of(layer).to(self.device)
+        damping = self._calibration.dampings[layer.projection]
+        return self._unrounded[layer.projection], self._unrounded[layer.bias], moments, damping
 
     def _placed(self, tensor: Tensor) -> Tensor:
         return tensor.to(self.device, self.dtype).contiguous()

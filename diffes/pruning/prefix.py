@@ -9,7 +9,8 @@ from dataclasses import dataclass
 from torch import Tensor
 
 from diffes.architectures import Architecture, PrunableLayer
-from diffes.schedule import CompensationMode, StagePlan
+from diffes.pruning.mode import Compensation
+from diffes.schedule import StagePlan
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,14 +27,14 @@ class Prefix:
 
 
 def compensated_name(name: str, kept: int) -> str:
-    """Where the compensated version of a projection or bias for `kept` units is stored."""
+    """Where the version of a projection, factor or bias for `kept` units is stored."""
     return f"{name}.keep{kept}"
 
 
 def resolve(
     architecture: Architecture,
     plan: StagePlan,
-    compensation: CompensationMode,
+    compensation: Compensation,
     stored_rows: Mapping[str, int],
 ) -> dict[str, Prefix]:
     """For each tensor the denoiser of `plan` reads, the prefix it is.
@@ -53,12 +54,15 @@ def resolve(
     return found
 
 
-def _compensated(layer: PrunableLayer, kept: int, compensation: CompensationMode) -> dict[str, Prefix]:
-    replaced = {}
-    if compensation in ("bias", "full"):
-        replaced[layer.bias] = Prefix(compensated_name(layer.bias, kept))
-    if compensation == "full" and kept > 0:
+def _compensated(layer: PrunableLayer, kept: int, compensation: Compensation) -> dict[str, Prefix]:
+    if compensation.kind == "none":
+        return {}
+    replaced = {layer.bias: Prefix(compensated_name(layer.bias, kept))}
+    if compensation.kind == "full" and kept > 0:
         replaced[layer.projection] = Prefix(compensated_name(layer.projection, kept))
+    if compensation.kind == "low-rank":
+        replaced[layer.left] = Prefix(layer.left)
+        replaced[layer.right] = Prefix(compensated_name(layer.right, kept))
     return replaced
 
 

@@ -1,3 +1,4 @@
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -8,6 +9,8 @@ from diffes.architectures import architecture_for
 from diffes.architectures.dit import DiT
 from diffes.checkpoint import Checkpoint
 from diffes.errors import CheckpointError
+from diffes.pruning.mode import Compensation
+from diffes.pruning.prefix import resolve
 from diffes.schedule import BlockPlan, StagePlan
 from tests.conftest import tiny_dit
 
@@ -106,10 +109,55 @@ def test_the_tap_sees_the_input_of_every_projection(
 ) -> None:
     dit = tiny_checkpoint.architecture
     denoiser = dit.denoiser(dit.dense, {name: tiny_weights[name] for name in dit.step_weights()})
-    seen: dict[str, tuple[int, ...]] = {}
-    denoiser.tap = lambda name, inputs: seen.update({name: tuple(inputs.shape)})  # type: ignore[assignment]
+    seen: dict[str, tuple[tuple[int, ...], ...]] = {}
+    denoiser.tap = lambda name, inputs, entry: seen.update({name: (tuple(inputs.shape), tuple(entry.shape))})  # type: ignore[assignment]
     denoiser(torch.zeros(5, 3, 8, 8), torch.ones(5, 2, 6, 32), torch.ones(5, 2, 32))
-    assert seen == {layer.projection: (5 * 16, layer.units * layer.width) for layer in dit.layers}
+    assert seen == {layer.projection: ((5 * 16, layer.units * layer.width), (5 * 16, 32)) for layer in dit.layers}
+
+
+@pytest.mark.parametrize("plan", [(BlockPlan(4, 128),) * 2, (BlockPlan(0, 0), BlockPlan(2, 128))])
+def test_factors_add_a_linear_map_of_the_entry_skipped_or_not(
+    tiny_checkpoint: Checkpoint, tiny_weights: dict[str, Tensor], plan: StagePlan
+) -> None:
+    dit, generator = tiny_checkpoint.architecture, torch.Generator().manual_seed(1)
+    weights = {name: tiny_weights[name] for name in dit.step_weights()}
+    for layer in dit.layers:
+        kept = layer.kept(plan)
+        for name in (*layer.sliced, layer.projection):
+            weights[name] = weights[name][: len(weights[name]) // layer.units * kept]
+            if kept == 0:
+                del weights[name]
+    attention = dit.layers[0]
+    left, right = torch.randn(32, 3, generator=generator), torch.randn(3, 32, generator=generator)
+    inputs = [torch.randn(2, *shape, generator=generator) for shape in ((3, 8, 8), (2, 6, 32), (2, 32))]
+    added: list[Any] = []
+    plain, corrected = (
+        dit.denoiser(plan, weights | factors) for factors in ({}, {attention.left: left, attention.right: right})
+    )
+    for denoiser in (plain, corrected):
+        denoiser._attention = _recorded(denoiser._attention, added)  # type: ignore[assignment, arg-type]
+        denoiser(*inputs)
+    (entry, before), (_, after) = added[0], added[2]
+    torch.testing.assert_close(after - before, entry @ left @ right, rtol=1e-4, atol=1e-4)
+
+
+def _recorded(attention: Callable[..., Tensor], seen: list[Any]) -> Callable[..., Tensor]:
+    def record(h: Tensor, *rest: Any) -> Tensor:
+        out = attention(h, *rest)
+        seen.append((h, out))
+        return out
+
+    return record
+
+
+@pytest.mark.parametrize("plan", [(BlockPlan(4, 128),) * 2, (BlockPlan(1, 0), BlockPlan(0, 7))])
+def test_parameters_are_the_numbers_a_denoiser_reads(
+    tiny_checkpoint: Checkpoint, tiny_weights: dict[str, Tensor], plan: StagePlan
+) -> None:
+    dit = tiny_checkpoint.architecture
+    stored = {name: len(tensor) for name, tensor in tiny_weights.items()}
+    read = resolve(dit, plan, Compensation("none"), stored)
+    assert dit.parameters(plan) == sum(prefix.of(tiny_weights).numel() for prefix in read.values())
 
 
 def test_macs_are_those_of_the_products_in_one_row() -> None:
@@ -168,3 +216,21 @@ def test_embedders_that_differ_between_blocks_are_refused() -> None:
     model.transformer_blocks[1].norm1.emb.timestep_embedder.linear_1.weight[0, 0] += 1
     with pytest.raises(CheckpointError, match=r"linear_1\.weight differ.*Tie them"):
         DiT.from_config(model.config).convert(model.state_dict())
+
+
+@pytest.mark.parametrize("first", [0, 1])
+def test_a_step_can_go_on_from_any_blocks_input(
+    tiny_checkpoint: Checkpoint, tiny_weights: dict[str, Tensor], first: int
+) -> None:
+    dit = tiny_checkpoint.architecture
+    denoiser: Any = dit.denoiser(dit.dense, {name: tiny_weights[name] for name in dit.step_weights()})
+    shapes = dit.condition_shapes().items()
+    generator = torch.Generator().manual_seed(1)
+    conditions = {name: torch.randn(2, *shape, generator=generator) for name, shape in shapes}
+    inputs: dict[int, Tensor] = {}
+    denoiser.entry = inputs.__setitem__
+    whole = denoiser(torch.randn(2, *dit.latent_shape, generator=generator), **conditions)
+    denoiser.entry = None
+
+    assert sorted(inputs) == [0, 1]
+    assert torch.equal(denoiser.resume(first, inputs[first], **conditions), whole)

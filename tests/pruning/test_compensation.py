@@ -5,21 +5,35 @@ from torch import Tensor
 
 from diffes.checkpoint import Checkpoint
 from diffes.pruning.calibration import Calibration
-from diffes.pruning.compensation import LayerCompensation, compensated_tensors
-from diffes.pruning.moments import MomentAccumulator
+from diffes.pruning.compensation import LayerCompensation, LowRankCompensation
+from diffes.pruning.moments import LayerMoments, MomentAccumulator
 from diffes.pruning.ordering import apply_ordering
 
 DAMPING = 1e-2
 GENERATOR = torch.Generator().manual_seed(0)
-INPUTS = torch.randn(400, 10, generator=GENERATOR) @ torch.randn(10, 10, generator=GENERATOR) + 2.0
+ENTRY = torch.randn(400, 7, generator=GENERATOR) + 1.0
+INPUTS = torch.tanh(ENTRY @ torch.randn(7, 10, generator=GENERATOR)) @ torch.randn(10, 10, generator=GENERATOR) + 2.0
 PROJECTION = torch.randn(10, 6, generator=GENERATOR)
 BIAS = torch.randn(6, generator=GENERATOR)
 
 
+def layer_moments(inputs: Tensor = INPUTS, entry: Tensor = ENTRY) -> LayerMoments:
+    rows = torch.cat([inputs, entry], 1).double()
+    return LayerMoments(rows.mean(0), rows.T @ rows / len(rows), inputs.shape[1])
+
+
 @pytest.fixture
 def layer() -> LayerCompensation:
-    rows = INPUTS.double()
-    return LayerCompensation(PROJECTION, BIAS, rows.mean(0), torch.cov(rows.T, correction=0), DAMPING)
+    return LayerCompensation(PROJECTION, BIAS, layer_moments(), DAMPING)
+
+
+def low_rank(rank: int, damping: float = 1e-9) -> LowRankCompensation:
+    return LowRankCompensation(PROJECTION, BIAS, layer_moments(), damping, rank)
+
+
+def factored(factors: LowRankCompensation, kept: int) -> Tensor:
+    right, bias = factors.right(kept)
+    return INPUTS[:, :kept] @ PROJECTION[:kept] + ENTRY @ factors.left @ right + bias
 
 
 def outputs(weight: Tensor | None, bias: Tensor, kept: int) -> Tensor:
@@ -77,20 +91,73 @@ def test_more_compensation_loses_less(layer: LayerCompensation, kept: int) -> No
     assert none > bias > full
 
 
-def test_each_mode_stores_what_it_says(layer: LayerCompensation) -> None:
-    assert compensated_tensors(layer, [2, 5], "none") == {}
-    bias = compensated_tensors(layer, [2, 5], "bias")
-    assert [(kept, weight) for kept, (weight, _) in bias.items()] == [(2, None), (5, None)]
-    for kept, (weight, offset) in compensated_tensors(layer, [2, 5], "full").items():
-        assert weight is not None
-        assert weight.shape == (kept, 6)
-        assert weight.dtype == offset.dtype == torch.float32
+@pytest.mark.parametrize("kept", [0, 3, 8])
+def test_at_full_rank_the_factors_are_the_regression_of_what_is_lost_on_the_entry(kept: int) -> None:
+    lost = (INPUTS[:, kept:] @ PROJECTION[kept:]).double().numpy()
+    entry = np.hstack([ENTRY.double().numpy(), np.ones((400, 1))])
+    fitted = entry @ np.linalg.lstsq(entry, lost, rcond=None)[0]
+    expected = (INPUTS[:, :kept] @ PROJECTION[:kept] + BIAS).numpy() + fitted
+    np.testing.assert_allclose(factored(low_rank(7), kept).numpy(), expected, rtol=1e-3, atol=1e-3)
+
+
+@pytest.mark.parametrize("kept", [0, 3, 8])
+def test_a_higher_rank_loses_no_more_and_any_rank_less_than_the_bias(layer: LayerCompensation, kept: int) -> None:
+    errors = [error(factored(low_rank(rank), kept)) for rank in range(1, 8)]
+    assert errors == sorted(errors, reverse=True)
+    assert errors[0] < error(outputs(None, layer.bias_only(kept), kept))
+
+
+def explained(features: Tensor) -> float:
+    """Share of what is lost that best right factors make up for, summed over every eighth's level."""
+    centred = (ENTRY - ENTRY.mean(0)).double() @ features.double()
+    total = 0.0
+    for kept in (10 * part // 8 for part in range(8)):
+        lost = ((INPUTS - INPUTS.mean(0))[:, kept:] @ PROJECTION[kept:]).double()
+        made = centred @ torch.linalg.lstsq(centred, lost).solution
+        total += float(made.square().sum() / (on_entry(lost)).square().sum())
+    return total
+
+
+def on_entry(lost: Tensor) -> Tensor:
+    centred = (ENTRY - ENTRY.mean(0)).double()
+    made: Tensor = centred @ torch.linalg.lstsq(centred, lost).solution
+    return made
+
+
+@pytest.mark.parametrize("rank", [1, 2, 4])
+def test_no_other_features_of_the_entry_explain_more_over_the_levels(rank: int) -> None:
+    ours = low_rank(rank).left
+    generator = torch.Generator().manual_seed(rank)
+    best = explained(ours)
+    for size in (1.0, 0.1, 0.01):
+        for _ in range(10):
+            other = ours + size * torch.randn(ours.shape, generator=generator)
+            assert explained(other) <= best + 1e-6
+
+
+def test_one_left_factor_serves_every_level_with_uncorrelated_features_of_unit_variance() -> None:
+    factors = low_rank(4)
+    assert factors.left.shape == (7, 4)
+    assert {tuple(factors.right(kept)[0].shape) for kept in (0, 2, 9)} == {(4, 6)}
+    features = (ENTRY @ factors.left).double()
+    torch.testing.assert_close(
+        torch.cov(features.T, correction=0), torch.eye(4, dtype=torch.float64), atol=1e-3, rtol=0
+    )
+
+
+def test_a_rank_beyond_every_direction_stores_no_more_than_there_are() -> None:
+    factors = low_rank(99)
+    assert factors.left.shape == (7, 7)
+    assert torch.equal(factored(factors, 3), factored(low_rank(7), 3))
 
 
 def test_inputs_that_never_vary_are_survived() -> None:
-    layer = LayerCompensation(PROJECTION, BIAS, torch.ones(10), torch.zeros(10, 10), DAMPING)
-    weight, bias = layer.full(4)
+    still = layer_moments(torch.ones(400, 10), torch.zeros(400, 7))
+    weight, bias = LayerCompensation(PROJECTION, BIAS, still, DAMPING).full(4)
     torch.testing.assert_close(weight, PROJECTION[:4])
+    torch.testing.assert_close(bias, BIAS + PROJECTION[4:].sum(0))
+    right, bias = LowRankCompensation(PROJECTION, BIAS, still, DAMPING, 2).right(4)
+    torch.testing.assert_close(right, torch.zeros(2, 6))
     torch.testing.assert_close(bias, BIAS + PROJECTION[4:].sum(0))
 
 
@@ -101,25 +168,26 @@ def test_more_compensation_loses_less_in_every_layer_of_a_model(
     dit = tiny_checkpoint.architecture
     weights = apply_ordering(dit, tiny_weights, tiny_calibration.ordering)
     denoiser = dit.denoiser(dit.dense, {name: weights[name] for name in dit.step_weights()})
-    seen: dict[str, Tensor] = {}
-    denoiser.tap = lambda name, rows: seen.update({name: rows})  # type: ignore[assignment]
+    seen: dict[str, tuple[Tensor, ...]] = {}
+    denoiser.tap = lambda name, *parts: seen.update({name: parts})  # type: ignore[assignment]
     generator = torch.Generator().manual_seed(0)
     denoiser(*(torch.randn(16, *shape, generator=generator) for shape in ((3, 8, 8), (2, 6, 32), (2, 32))))
     for prunable in dit.layers:
-        rows, name = seen[prunable.projection], prunable.projection
+        (rows, entry), name = seen[prunable.projection], prunable.projection
         taps = MomentAccumulator()
-        taps(name, rows)
-        moments = taps.moments()
-        layer = LayerCompensation(
-            weights[name], weights[prunable.bias], moments.mean[name], moments.covariance(name), 1e-3
-        )
+        taps(name, rows, entry)
+        known = weights[name], weights[prunable.bias], taps.moments().of(prunable), 1e-3
+        layer, factors = LayerCompensation(*known), LowRankCompensation(*known, rank=4)
         kept = int(prunable.units * share) * prunable.width
         whole = rows @ weights[name] + weights[prunable.bias]
         full, offset = layer.full(kept)
+        right, constant = factors.right(kept)
         candidates = [
-            (weights[name][:kept], weights[prunable.bias]),
-            (weights[name][:kept], layer.bias_only(kept)),
-            (full, offset),
+            rows[:, :kept] @ weights[name][:kept] + weights[prunable.bias],
+            rows[:, :kept] @ weights[name][:kept] + layer.bias_only(kept),
+            rows[:, :kept] @ weights[name][:kept] + entry @ factors.left @ right + constant,
+            rows[:, :kept] @ full + offset,
         ]
-        none, bias, best = ((rows[:, :kept] @ w + b - whole).square().mean() for w, b in candidates)
+        none, bias, low, best = ((candidate - whole).square().mean() for candidate in candidates)
         assert none > bias > best
+        assert bias > low

@@ -23,7 +23,7 @@ PLANS: list[StagePlan] = [
 def models(
     tiny_checkpoint: Checkpoint, tiny_weights: dict[str, Tensor], tiny_calibration: Calibration
 ) -> dict[CompensationMode, PrunedModel]:
-    modes: tuple[CompensationMode, ...] = ("none", "bias", "full")
+    modes: tuple[CompensationMode, ...] = ("none", "bias", "low-rank:4", "full")
     return {mode: PrunedModel(tiny_checkpoint.architecture, tiny_weights, tiny_calibration, mode) for mode in modes}
 
 
@@ -78,7 +78,7 @@ def test_a_pruned_step_is_the_dense_step_with_removed_units_masked(
     torch.testing.assert_close(found, expected, rtol=0, atol=1e-5)
 
 
-@pytest.mark.parametrize("mode", ["none", "bias", "full"])
+@pytest.mark.parametrize("mode", ["none", "bias", "low-rank:4", "full"])
 def test_the_dense_plan_is_the_checkpoint_in_every_mode(
     tiny_weights: dict[str, Tensor],
     models: dict[CompensationMode, PrunedModel],
@@ -106,6 +106,20 @@ def test_plans_that_keep_the_same_of_a_layer_share_its_compensation(
     assert model.denoiser(first) is model.denoiser(first)
 
 
+def test_levels_of_a_layer_share_their_left_factor(
+    tiny_checkpoint: Checkpoint, tiny_weights: dict[str, Tensor], tiny_calibration: Calibration
+) -> None:
+    model = PrunedModel(tiny_checkpoint.architecture, tiny_weights, tiny_calibration, "low-rank:4")
+    first, second = (BlockPlan(2, 64), BlockPlan(4, 128)), (BlockPlan(2, 32), BlockPlan(4, 128))
+    shared, stored = "blocks.0.fc2.left", {}
+    for plan in (first, second):
+        model.denoiser(plan)
+        stored[plan] = set(model.tensors)
+    assert stored[second] - stored[first] == {"blocks.0.fc2.right.keep32", "blocks.0.fc2.bias.keep32"}
+    assert read_by(model, first)[shared].data_ptr() == read_by(model, second)[shared].data_ptr()
+    assert {tuple(model.tensors[f"blocks.0.fc2.right.keep{kept}"].shape) for kept in (64, 32)} == {(4, 32)}
+
+
 def test_modes_store_no_more_than_they_need(models: dict[CompensationMode, PrunedModel]) -> None:
     plan = PLANS[2]
     for model in models.values():
@@ -117,6 +131,8 @@ def test_modes_store_no_more_than_they_need(models: dict[CompensationMode, Prune
     }
     assert extra["none"] == set()
     assert extra["bias"] == {"blocks.0.out.bias", "blocks.0.fc2.bias", "blocks.1.fc2.bias"}
+    factors = {f"blocks.{at}.{side}" for at in ("0.out", "0.fc2", "1.fc2") for side in ("left", "right")}
+    assert extra["low-rank:4"] == extra["bias"] | factors
     assert extra["full"] == extra["bias"] | {"blocks.0.fc2.weight"}
 
 
@@ -125,11 +141,12 @@ def test_compensation_brings_a_pruned_step_closer_to_the_dense(
 ) -> None:
     plan = (BlockPlan(4, 64), BlockPlan(4, 128))  # one layer, so that nothing else can make up for it
     dense = models["none"].denoise(models["none"].architecture.dense, latents, conditions)
-    none, bias, full = (
+    none, bias, low, full = (
         float((model.denoise(plan, latents, conditions) - dense).square().mean()) for model in models.values()
     )
     assert full < bias
     assert full < none
+    assert low < bias
 
 
 def test_half_precision_steps_stay_close_and_answer_in_float32(

@@ -6,13 +6,13 @@ from diffes.architectures import PrunableLayer
 from diffes.checkpoint import Checkpoint
 from diffes.pruning.calibration import Calibration
 from diffes.pruning.moments import Moments
-from diffes.pruning.ordering import apply_ordering, damped, order_layer, order_moments
+from diffes.pruning.ordering import apply_ordering, damped, order_by_energy, order_layer, order_moments, order_units
 
 DAMPING = 1e-3
 
 
 def layer_of(units: int, width: int) -> PrunableLayer:
-    return PrunableLayer(0, "channels", units, width, ("rows",), "projection", "bias")
+    return PrunableLayer(0, "channels", units, width, ("rows",), "projection", "bias", 1, 1, 1)
 
 
 def problem(size: int, outputs: int, seed: int) -> tuple[Tensor, Tensor]:
@@ -50,6 +50,49 @@ def test_the_ordering_is_greedy_optimal_brain_surgeon(units: int, width: int, se
     projection, covariance = problem(units * width, 7, seed)
     found = order_layer(layer_of(units, width), projection, covariance, DAMPING)
     assert found.tolist() == greedy(projection, covariance, width)
+
+
+def least_lost(projection: Tensor, moment: Tensor, width: int) -> list[int]:
+    """Remove the unit after whose removal the removed units' summed output has the least energy; nothing refitted."""
+    left, removed = list(range(len(projection) // width)), list[int]()
+
+    def energy(units: list[int]) -> float:
+        rows = [u * width + i for u in units for i in range(width)]
+        return float(torch.einsum("io,ij,jo->", projection[rows], moment[rows][:, rows], projection[rows]))
+
+    while left:
+        least = min(left, key=lambda unit: energy([*removed, unit]))
+        left.remove(least)
+        removed.append(least)
+    return removed[::-1]
+
+
+@pytest.mark.parametrize(("units", "width"), [(12, 1), (5, 3)])
+@pytest.mark.parametrize("seed", range(3))
+def test_by_energy_the_summed_output_of_the_removed_grows_least(units: int, width: int, seed: int) -> None:
+    projection, moment = problem(units * width, 7, seed)
+    assert order_by_energy(layer_of(units, width), projection, moment).tolist() == least_lost(projection, moment, width)
+
+
+def test_two_loud_units_that_cancel_leave_before_a_quiet_one() -> None:
+    projection = torch.tensor([[2.0], [1.0], [2.0]])
+    moment = torch.tensor([[1.0, 0.0, -1.0], [0.0, 9.0, 0.0], [-1.0, 0.0, 1.0]])
+    assert order_by_energy(layer_of(3, 1), projection, moment).tolist()[0] == 1
+
+
+def test_a_constant_input_matters_by_energy_and_not_by_variance(
+    tiny_checkpoint: Checkpoint, tiny_weights: dict[str, Tensor], tiny_calibration: Calibration
+) -> None:
+    dit, name = tiny_checkpoint.architecture, "blocks.0.fc2.weight"
+    moments = tiny_calibration.moments
+    mean, second = dict(moments.mean), dict(moments.second)
+    mean[name], second[name] = mean[name].clone(), second[name].clone()
+    mean[name][5] = 100.0  # and no variance at all
+    second[name][5] = second[name][:, 5] = 100.0 * mean[name]
+    constant = Moments(mean, second, moments.rows)
+    by = {kind: order_units(dit, tiny_weights, constant, kind, {})[name].tolist() for kind in ("energy", "variance")}
+    assert by["energy"][0] == 5
+    assert by["variance"].index(5) > 100
 
 
 def test_an_input_without_weight_or_variance_goes_first() -> None:
@@ -125,7 +168,7 @@ def test_moments_follow_their_units(
     for weights in (tiny_weights, ordered):
         denoiser = dit.denoiser(dit.dense, {name: weights[name] for name in dit.step_weights()})
         taps = {}
-        denoiser.tap = lambda name, rows, taps=taps: taps.update({name: rows.double()})  # type: ignore[assignment]
+        denoiser.tap = lambda name, *parts, taps=taps: taps.update({name: torch.cat(parts, 1).double()})  # type: ignore[assignment]
         denoiser(*inputs)
         seen.append(
             Moments({n: r.mean(0) for n, r in taps.items()}, {n: r.T @ r / len(r) for n, r in taps.items()}, 64)

@@ -1,0 +1,110 @@
+"""Run the dense model over a trajectory's steps and gather moments, stage by stage, in two disjoint sets of images."""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Protocol
+
+import torch
+from torch import Tensor
+
+from diffes.architectures import Architecture
+from diffes.checkpoint import Checkpoint
+from diffes.pruning.moments import MomentAccumulator, Moments, weighted_average
+from diffes.pruning.spec import CalibrationSpec
+from diffes.rollout import initial_state, seeded_noise, step
+from diffes.sampling import Trajectory, trajectory
+from diffes.schedule import equal_intervals, executed_steps, stage_index
+
+# Calibration noise is never a seed a user or a probe would take. torch's CPU generator reads 32 bits of a seed.
+_SEED_OFFSET = 9 << 28
+
+
+class DenseModel:
+    """The checkpoint's own dense denoiser with a tap, as a rollout wants it."""
+
+    def __init__(self, architecture: Architecture, weights: Mapping[str, Tensor]) -> None:
+        self._names = architecture.condition_names()
+        step_names = architecture.step_weights()
+        self._device = next(iter(weights.values())).device
+        self.denoiser = architecture.denoiser(architecture.dense, {name: weights[name] for name in step_names})
+        self._condition = architecture.condition(
+            {name: tensor for name, tensor in weights.items() if name not in set(step_names)}
+        ).to(self._device)  # a condition may hold tables of its own
+
+    def condition(self, timesteps: Tensor, labels: Tensor) -> dict[str, Tensor]:
+        """timesteps [N], labels [N] → each condition [N, ...]."""
+        outputs = self._condition(timesteps.to(self._device), labels.to(self._device))
+        return dict(zip(self._names, outputs, strict=True))
+
+    def denoise(self, _key: None, latents: Tensor, conditions: Mapping[str, Tensor], /) -> Tensor:
+        """latents [B, C, h, w] → prediction, on the model's device."""
+        out: Tensor = self.denoiser(latents.to(self._device), **conditions)
+        return out
+
+
+class Source(Protocol):
+    """Where the dense model's inputs come from: runs images `numbers` through every step of a trajectory.
+
+    Yields each step's timestep before that step is run, so that the caller can set the tap.
+    """
+
+    def __call__(self, model: DenseModel, path: Trajectory, numbers: Sequence[int], /) -> Iterator[float]: ...
+
+
+class OwnTrajectories:
+    """What the model meets when it samples: its own trajectories from seeded noise, labels in turn."""
+
+    def __init__(self, spec: CalibrationSpec, architecture: Architecture) -> None:
+        self._spec, self._architecture = spec, architecture
+
+    def __call__(self, model: DenseModel, path: Trajectory, numbers: Sequence[int], /) -> Iterator[float]:
+        """See `Source`."""
+        classes = self._architecture.classes
+        labels = torch.tensor([i % classes for i in numbers])
+        state = initial_state(path, noise_of(self._spec, self._architecture, numbers))
+        while state.index < len(path.steps):
+            yield path.steps[state.index].timestep
+            state = step(model, None, path, state, labels, self._spec.sampler.guidance, classes)
+
+
+def noise_of(spec: CalibrationSpec, architecture: Architecture, numbers: Sequence[int]) -> Tensor:
+    """The seeded unit noise of some images, [B, C, h, w]."""
+    seeds = [_SEED_OFFSET + spec.seed * spec.images + i for i in numbers]
+    return seeded_noise(seeds, architecture.latent_shape)
+
+
+def gather(
+    checkpoint: Checkpoint,
+    spec: CalibrationSpec,
+    model: DenseModel,
+    source: Source,
+    progress: Callable[[float], None],
+) -> tuple[Moments, ...]:
+    """Moments of each half of the images (of the one half there is, for a single image), stages by executed steps."""
+    path = trajectory(spec.sampler.class_name, checkpoint.scheduler_config, spec.sampler.steps)
+    intervals = equal_intervals(checkpoint.train_timesteps, spec.stages)
+    halves = [numbers for numbers in _halves(spec.images, checkpoint.architecture.classes) if numbers]
+    taps = [
+        [MomentAccumulator(spec.token_share, 2 * (spec.seed + i) + half) for i in range(spec.stages)]
+        for half in range(len(halves))
+    ]
+    done = 0
+    for half, numbers in enumerate(halves):
+        for start in range(0, len(numbers), spec.batch):
+            batch = numbers[start : start + spec.batch]
+            for timestep in source(model, path, batch):
+                model.denoiser.tap = taps[half][stage_index(intervals, timestep)]  # type: ignore[assignment]
+                done += len(batch)
+                progress(done / (spec.images * len(path.steps)))
+    counts = executed_steps(intervals, path.timesteps)
+    return tuple(_over_stages(own, counts) for own in taps)
+
+
+def _halves(images: int, classes: int) -> tuple[list[int], list[int]]:
+    """Every other image; the parity turns with each round of labels, so that both halves see every label."""
+    first = [i for i in range(images) if (i + i // classes) % 2 == 0]
+    return first, sorted(set(range(images)) - set(first))
+
+
+def _over_stages(taps: Sequence[MomentAccumulator], counts: Sequence[int]) -> Moments:
+    seen = [(tap.moments(), count) for tap, count in zip(taps, counts, strict=True) if count]
+    return weighted_average([moments for moments, _ in seen], [count for _, count in seen])
