@@ -1,15 +1,15 @@
 """How long one step takes: every subgraph of a bundle at several batch sizes on one backend."""
 
 import platform
-import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
-from statistics import median
 
+import numpy as np
 import torch
 
 from diffes.backends.base import Backend
 from diffes.bundle import Bundle
+from diffes.latency.timing import measure, wall_clock
 
 
 @dataclass(frozen=True)
@@ -32,22 +32,13 @@ def time_steps(
     seconds: float = 1.0,
     progress: Callable[[float], None] = lambda _: None,
 ) -> list[StepTime]:
-    """Time each (subgraph, rows) for about `seconds`, after one unmeasured step.
-
-    Rounds over all cells are interleaved, so that a machine's drift touches all alike.
-    """
+    """Time each (subgraph, rows) for about `seconds`, in rounds over all of them (diffes/timing.py)."""
     cells = [(subgraph.id, count) for subgraph in bundle.manifest.subgraphs for count in rows]
-    runs = {cell: _step(bundle, backend, *cell) for cell in cells}
-    once = {cell: _timed(run) for cell, run in runs.items()}  # after the warm-up inside _step
-    rounds = max(3, min(50, int(seconds / (sum(once.values()) / len(once)))))
-    times: dict[tuple[str, int], list[float]] = {cell: [] for cell in cells}
-    for turn in range(rounds):
-        for cell, run in runs.items():
-            times[cell].append(_timed(run))
-        progress((turn + 1) / rounds)
+    runs = [_step(bundle, backend, *cell) for cell in cells]
+    seen = measure(runs, wall_clock, seconds=seconds * len(cells), progress=progress)
     return [
-        StepTime(subgraph, count, median(seen), min(seen), max(seen), rounds)
-        for (subgraph, count), seen in times.items()
+        StepTime(subgraph, count, float(np.median(times)), float(times.min()), float(times.max()), seen.rounds)
+        for (subgraph, count), times in zip(cells, seen.times.T, strict=True)
     ]
 
 
@@ -72,14 +63,7 @@ def _step(bundle: Bundle, backend: Backend, subgraph: str, rows: int) -> Callabl
     def run() -> object:
         return backend.denoise(subgraph, latents, conditions).sum().item()  # waits for the device
 
-    run()
     return run
-
-
-def _timed(run: Callable[[], object]) -> float:
-    start = time.perf_counter()
-    run()
-    return time.perf_counter() - start
 
 
 def lines(times: Sequence[StepTime]) -> Iterator[tuple[str, ...]]:

@@ -5,7 +5,7 @@ the schedule's alone. Images are compared batch by batch and never all held.
 """
 
 from collections.abc import Callable, Hashable, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import Generic, TypeVar
 
 import numpy as np
@@ -70,6 +70,43 @@ class Evaluation:
         return asdict(self)
 
 
+@dataclass(frozen=True)
+class GuidanceSweep:
+    """Evaluations of the same two sides by guidance scale, in the order asked for, all from the same noise.
+
+    A pruned model's best scale need not be the dense one's: comparing them at one scale favours whichever it suits.
+    """
+
+    evaluations: dict[float, Evaluation]
+
+    @property
+    def best(self) -> float:
+        """The scale at which the candidate's images are nearest to the data."""
+        return min(self.evaluations, key=lambda scale: self.evaluations[scale].frechet_to_data)
+
+    @property
+    def reference_best(self) -> float:
+        """The scale at which the reference's images are nearest to the data."""
+        return min(self.evaluations, key=lambda scale: self.evaluations[scale].reference_frechet_to_data)
+
+    def to_json(self) -> dict[str, object]:
+        """Every scale's measures, and each side's best scale with what it reaches there."""
+        ours, theirs = self.evaluations[self.best], self.evaluations[self.reference_best]
+        return {
+            "scales": [{"guidance": scale, **found.to_json()} for scale, found in self.evaluations.items()],
+            "best": {
+                "guidance": self.best,
+                "frechet_to_data": ours.frechet_to_data,
+                "class_accuracy": ours.class_accuracy,
+            },
+            "reference_best": {
+                "guidance": self.reference_best,
+                "frechet_to_data": theirs.reference_frechet_to_data,
+                "class_accuracy": theirs.reference_class_accuracy,
+            },
+        }
+
+
 @dataclass
 class _Seen:
     """What one side's images showed, batch after batch."""
@@ -121,6 +158,26 @@ def evaluate(
     )
 
 
+def sweep(
+    candidate: Side[Key],
+    reference: Side[Key],
+    protocol: Protocol,
+    scales: Sequence[float],
+    extractor: FeatureExtractor,
+    progress: Callable[[float], None] = lambda _: None,
+) -> GuidanceSweep:
+    """`evaluate` at every guidance scale in turn, both sides at the same one; the protocol's own is not used."""
+    distinct = list(dict.fromkeys(scales))
+    if not distinct:
+        raise InvalidInput("guidance", expected="at least one scale", found="none")
+    evaluations = {}
+    for done, scale in enumerate(distinct):
+        at = replace(protocol, guidance=scale)
+        share = _part_of(progress, done, len(distinct))
+        evaluations[scale] = evaluate(candidate, reference, at, extractor, share)
+    return GuidanceSweep(evaluations)
+
+
 def sample(side: Side[Key], protocol: Protocol, seeds: Sequence[int], labels: Tensor) -> Tensor:
     """Images [B, 3, H, W] in [-1, 1] of one side for these seeds and labels."""
     noise = seeded_noise(seeds, protocol.latent_shape)
@@ -143,9 +200,13 @@ def evaluate_bundle(
     schedules: tuple[str | None, str],
     images: int,
     batch: int,
+    guidance: Sequence[float] = (),
     progress: Callable[[float], None] = lambda _: None,
-) -> Evaluation:
-    """Compare two schedules of one bundle (None: the default) under the first one's sampler, steps and guidance."""
+) -> GuidanceSweep:
+    """Compare two schedules of one bundle (None: the default) under the first one's sampler and steps.
+
+    At every scale of `guidance`; none: at the first schedule's own.
+    """
     candidate, reference = schedules
     sampler = bundle.schedule(candidate).sampler
     path = bundle.trajectory(sampler.steps, candidate)
@@ -156,9 +217,13 @@ def evaluate_bundle(
     protocol = Protocol(
         path, sampler.guidance, bundle.architecture.latent_shape, bundle.architecture.classes, images, batch
     )
-    return evaluate(sides[0], sides[1], protocol, extractor, progress)
+    return sweep(sides[0], sides[1], protocol, guidance or [sampler.guidance], extractor, progress)
 
 
 def pixels(latents: Tensor) -> Tensor:
     """Decode for models that work on pixels."""
     return latents.clamp(-1, 1)
+
+
+def _part_of(progress: Callable[[float], None], done: int, parts: int) -> Callable[[float], None]:
+    return lambda share: progress((done + share) / parts)

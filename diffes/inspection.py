@@ -9,6 +9,8 @@ from rich.table import Column, Table
 
 from diffes.bundle import Bundle
 from diffes.manifest import Graph
+from diffes.pruning.cost import plan_macs
+from diffes.pruning.mode import Compensation
 from diffes.schedule import Schedule, StagePlan, executed_steps
 
 
@@ -39,9 +41,10 @@ class SubgraphInspection:
 
 @dataclass(frozen=True, slots=True)
 class ScheduleInspection:
-    """One schedule: the share of the dense model's MACs it does without, under its own sampler, and its stages."""
+    """One schedule: its compensation, the share of the dense model's MACs it does without, and its stages."""
 
     name: str
+    compensation: str
     macs_removed: float
     stages: tuple[StageInspection, ...]
 
@@ -75,7 +78,7 @@ class Inspection:
     def _summary(self) -> str:
         return (
             f"default schedule {self.default}, {len(self.labels)} labels\n"
-            f"MACs removed: {', '.join(f'{s.name} {s.macs_removed:.1%}' for s in self.schedules)}\n"
+            f"MACs removed: {', '.join(f'{s.name} {s.macs_removed:.1%} ({s.compensation})' for s in self.schedules)}\n"
             f"weights resident {_mib(self.resident_bytes)} = {self.memory_ratio:.3f} x dense"
             f" {_mib(self.dense_bytes)}; blob {_mib(self.blob_bytes)}"
         )
@@ -108,7 +111,7 @@ def inspect(bundle: Bundle) -> Inspection:
     manifest = bundle.manifest
     resident = resident_bytes(bundle, [*manifest.subgraphs, manifest.condition])
     schedules = {
-        name: ScheduleInspection(name, schedule.cost.macs_removed, _stages(bundle, name))
+        name: ScheduleInspection(name, schedule.compensation, schedule.cost.macs_removed, _stages(bundle, name))
         for name, schedule in manifest.schedules.items()
     }
     return Inspection(
@@ -141,13 +144,13 @@ def resident_bytes(bundle: Bundle, graphs: Iterable[Graph]) -> int:
 def _stages(bundle: Bundle, name: str) -> tuple[StageInspection, ...]:
     schedule: Schedule = bundle.schedule(name)
     architecture = bundle.architecture
-    dense = architecture.macs(architecture.dense)
+    dense, mode = architecture.macs(architecture.dense), Compensation.parse(schedule.compensation)
     path = bundle.trajectory(schedule.sampler.steps, name)
     counts = executed_steps([(stage.high, stage.low) for stage in schedule.stages], path.timesteps)
     found = []
     for index, (stage, steps) in enumerate(zip(schedule.stages, counts, strict=True)):
         blocks = stage.blocks
-        macs = architecture.macs(blocks)
+        macs = plan_macs(architecture, blocks, mode)
         found.append(
             StageInspection(
                 stage=index,

@@ -1,11 +1,12 @@
 from collections.abc import Mapping
+from dataclasses import replace
 
 import pytest
 import torch
 from torch import Tensor
 
 from diffes.errors import InvalidInput
-from diffes.evaluation import Evaluation, Protocol, Side, evaluate, pixels, sample
+from diffes.evaluation import Evaluation, GuidanceSweep, Protocol, Side, evaluate, pixels, sample, sweep
 from diffes.quality import FeatureExtractor, FeatureNet, FeatureNetConfig, GaussianStatistics
 from diffes.rollout import seeded_noise
 from diffes.sampling import trajectory
@@ -92,3 +93,40 @@ def test_one_image_has_no_covariance(extractor: FeatureExtractor) -> None:
 
 def test_pixels_are_clipped_to_the_range_images_have() -> None:
     assert pixels(torch.tensor([-3.0, 0.5, 2.0])).tolist() == [-1.0, 0.5, 1.0]
+
+
+def test_a_sweep_evaluates_both_sides_at_every_scale_from_the_same_noise(extractor: FeatureExtractor) -> None:
+    def at(scale: float) -> Evaluation:
+        return evaluate(side(Drift(0.9)), side(Drift(0.5)), replace(PROTOCOL, guidance=scale), extractor)
+
+    found = sweep(side(Drift(0.9)), side(Drift(0.5)), PROTOCOL, [1.0, 3.0, 1.0], extractor)
+
+    assert found.evaluations == {1.0: at(1.0), 3.0: at(3.0)}
+    assert found.evaluations[1.0] != found.evaluations[3.0]
+
+
+def test_each_sides_best_scale_is_the_one_nearest_to_the_data() -> None:
+    def at(ours: float, theirs: float) -> Evaluation:
+        return Evaluation(2, 0.0, 0.0, 1.0, ours / 10, ours, theirs / 10, theirs)
+
+    found = GuidanceSweep({1.0: at(9, 4), 1.5: at(7, 3), 2.0: at(5, 6)})
+
+    assert (found.best, found.reference_best) == (2.0, 1.5)
+    document = found.to_json()
+    assert document["best"] == {"guidance": 2.0, "frechet_to_data": 5, "class_accuracy": 0.5}
+    assert document["reference_best"] == {"guidance": 1.5, "frechet_to_data": 3, "class_accuracy": 0.3}
+
+
+def test_a_sweeps_progress_rises_over_all_scales(extractor: FeatureExtractor) -> None:
+    seen: list[float] = []
+
+    sweep(side(Drift(0.9)), side(Drift(0.9)), PROTOCOL, [1.0, 2.0], extractor, seen.append)
+
+    assert seen == sorted(seen)
+    assert seen[0] < 0.5
+    assert seen[-1] == 1
+
+
+def test_a_sweep_of_no_scales_is_refused(extractor: FeatureExtractor) -> None:
+    with pytest.raises(InvalidInput, match="invalid guidance: expected at least one scale"):
+        sweep(side(Drift(0.9)), side(Drift(0.9)), PROTOCOL, [], extractor)

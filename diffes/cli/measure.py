@@ -1,4 +1,4 @@
-"""Verbs that measure a bundle: inspect, eval, bench."""
+"""Verbs that judge a bundle: inspect, eval."""
 
 import json
 from pathlib import Path
@@ -40,6 +40,10 @@ def evaluate(
     against: Annotated[str, typer.Option(help="Reference schedule of the same bundle.")] = "dense",
     n: Annotated[int, typer.Option("-n", "--n", min=2, help="Images on each side, from the same noise.")] = 5000,
     schedule: ScheduleName = None,
+    guidance: Annotated[
+        list[float] | None,
+        typer.Option(min=1, help="Guidance scale; repeat to compare each side's best. Default: the schedule's."),
+    ] = None,
     features: Annotated[
         Path | None, typer.Option(help="Feature network folder. Default: the bundled CIFAR-10 one.")
     ] = None,
@@ -60,40 +64,23 @@ def evaluate(
     runner = open_backend(backend, opened, device, threads)
     with progress_bars() as tell:
         found = evaluate_bundle(
-            opened, runner, extractor, (schedule, against), n, batch, lambda share: tell("sampling both", share)
+            opened,
+            runner,
+            extractor,
+            (schedule, against),
+            n,
+            batch,
+            guidance or (),
+            progress=lambda share: tell("sampling both", share),
         )
     if as_json:
         typer.echo(json.dumps(found.to_json(), indent=1))
         return
-    table = Table("measure", "value", title=f"{schedule or 'default schedule'} against {against}, N = {found.n}")
-    for name, value in found.to_json().items():
-        table.add_row(name.replace("_", " "), f"{value:.4g}")
-    Console().print(table)
-
-
-@app.command()
-def bench(
-    bundle: BundleFolder,
-    rows: Annotated[list[int] | None, typer.Option(min=1, help="Rows of a step, guidance rows included.")] = None,
-    seconds: Annotated[float, typer.Option(min=0.1, help="Time spent on each cell, roughly.")] = 1.0,
-    backend: BackendName = "onnxruntime",
-    device: Device = "cpu",
-    threads: Threads = None,
-    as_json: AsJson = False,
-) -> None:
-    """Time one step of every subgraph at several batch sizes."""
-    from diffes.backends import open_backend
-    from diffes.bench import lines, report, time_steps
-    from diffes.bundle import Bundle
-
-    opened = Bundle.open(bundle)
-    runner = open_backend(backend, opened, device, threads)
-    with progress_bars() as tell:
-        times = time_steps(opened, runner, rows or [2, 8, 16], seconds=seconds, progress=lambda s: tell("timing", s))
-    if as_json:
-        typer.echo(json.dumps(report(opened, runner, times), indent=1))
-        return
-    table = Table("subgraph", "rows", "ms (median)", "ms (range)", "ms a row", title=f"one step on {runner.name}")
-    for line in lines(times):
-        table.add_row(*line)
+    heads = [f"guidance {scale:g}" for scale in found.evaluations]
+    table = Table("measure", *heads, title=f"{schedule or 'default schedule'} against {against}, N = {n}")
+    columns = [evaluation.to_json() for evaluation in found.evaluations.values()]
+    for name in columns[0]:
+        table.add_row(name.replace("_", " "), *(f"{column[name]:.4g}" for column in columns))
+    if len(columns) > 1:
+        table.caption = f"nearest to the data: guidance {found.best:g}, {against} at {found.reference_best:g}"
     Console().print(table)

@@ -8,8 +8,10 @@ import typer
 from diffes.bundled import bundled_model
 from diffes.cli.app import app
 from diffes.cli.options import (
+    CalibrationData,
     CalibrationImages,
     Compensation,
+    Damping,
     Device,
     Guidance,
     Model,
@@ -24,8 +26,26 @@ from diffes.cli.progress import console, progress_bars
 @app.command()
 def search(
     out: Annotated[Path, typer.Option(help="Folder for schedule.json, the log, the plot and what a resume needs.")],
-    macs: Annotated[float, typer.Option(min=0, max=1, help="Share of MACs to remove, weighted by executed steps.")],
     model: Model = None,
+    macs: Annotated[
+        float | None, typer.Option(min=0, max=1, help="Share of MACs to remove, weighted by executed steps.")
+    ] = None,
+    latency: Annotated[
+        float | None, typer.Option(min=0, max=1, help="Share of measured latency to remove, instead of MACs.")
+    ] = None,
+    latency_table: Annotated[
+        Path | None, typer.Option(help="Latencies measured on the machine that will serve, for --latency.")
+    ] = None,
+    weights: Annotated[
+        float | None, typer.Option(min=0, max=1, help="Share of weight bytes that steps read to remove, instead.")
+    ] = None,
+    genes: Annotated[
+        str | None, typer.Option(help="Blocks that share levels: stage (all), group:N (N runs of blocks) or block.")
+    ] = None,
+    widths: Annotated[str | None, typer.Option(help="separate levels for heads and channels, or tied to one.")] = None,
+    depth: Annotated[
+        str | None, typer.Option(help="Skip halves of blocks: none, joint with widths, or alone (whole blocks).")
+    ] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with the search that an earlier run left.")] = False,
     quick: Annotated[
         bool, typer.Option("--quick", help="Small settings and a limit of three minutes, for two CPU cores.")
@@ -35,10 +55,25 @@ def search(
     guidance: Guidance = 1.5,
     stages: Stages = 10,
     compensation: Compensation = "full",
+    objective: Annotated[
+        str | None,
+        typer.Option(
+            help="What schedules are judged by: mse (default), cosine, pixel-mse, ssim, feature-maps, features,"
+            " frechet, or pyiqa:METRIC."
+        ),
+    ] = None,
+    features: Annotated[
+        Path | None, typer.Option(help="Feature network folder of the objective. Default: the bundled CIFAR-10 one.")
+    ] = None,
     calibration_images: CalibrationImages = None,
+    calibration_data: CalibrationData = None,
+    damping: Damping = "auto",
     population: Annotated[int | None, typer.Option(min=4, help="Schedules in a generation.")] = None,
     generations: Annotated[int | None, typer.Option(min=0, help="Generations of the evolution.")] = None,
     probes: Annotated[int | None, typer.Option(min=1, help="Images that a schedule is judged on.")] = None,
+    screen_probes: Annotated[
+        int | None, typer.Option(min=1, help="Of these, images that a schedule must first do well on.")
+    ] = None,
     seed: Annotated[int, typer.Option(min=0, help="Seed of probes and evolution.")] = 0,
     time_limit: Annotated[
         float | None, typer.Option(min=1, help="Seconds after which the best so far is taken.")
@@ -52,17 +87,29 @@ def search(
     from search.job import run_search
     from search.options import SearchOptions
 
-    preset = SearchOptions.quick(macs) if quick else SearchOptions(macs=macs)
+    preset = SearchOptions.quick().model_dump(exclude={"macs"}) if quick else {}
     asked = {
+        "macs": macs,
+        "latency": latency,
+        "latency_table": None if latency_table is None else str(latency_table),
+        "weights": weights,
+        "genes": genes,
+        "widths": widths,
+        "depth": depth,
         "sampler": sampler,
         "steps": steps,
         "guidance": guidance,
         "stages": stages,
         "compensation": compensation,
+        "objective": objective,
+        "features": None if features is None else str(features),
         "calibration_images": calibration_images,
+        "calibration_data": None if calibration_data is None else str(calibration_data),
+        "damping": damping,
         "population": population,
         "generations": generations,
         "probes": probes,
+        "screen_probes": screen_probes,
         "seed": seed,
         "time_limit": time_limit,
         "dtype": dtype,
@@ -70,8 +117,15 @@ def search(
         "threads": threads,
     }
     given = {name: value for name, value in asked.items() if value is not None}
-    options = SearchOptions.checked({**preset.model_dump(), **given})
-    run_search(Checkpoint.open(model or bundled_model()), options, out, resume=resume, console=console)
+    options = SearchOptions.checked({**preset, **given})
+    checkpoint = Checkpoint.open(model or bundled_model())
+    table = None
+    if latency_table is not None:
+        from diffes.latency.table import LatencyTable
+
+        table = LatencyTable.load(latency_table)
+        table.require_fit(checkpoint.identity)
+    run_search(checkpoint, options, out, latency=table, resume=resume, console=console)
     console.print(f"wrote {out}; next: diffes export --schedule {out / 'schedule.json'} --out BUNDLE", soft_wrap=True)
 
 
@@ -87,7 +141,10 @@ def export(
     ],
     model: Model = None,
     compensation: Annotated[
-        str | None, typer.Option(help="none, bias or full. Default: what the schedule was searched with, else full.")
+        str | None,
+        typer.Option(
+            help="none, bias, low-rank:RANK or full. Default: what the schedule was searched with, else full."
+        ),
     ] = None,
     sampler: SamplerName = None,
     steps: Steps = 20,
@@ -97,6 +154,8 @@ def export(
         Path | None, typer.Option(help="Calibration file of the search. Default: the cached one, or made now.")
     ] = None,
     calibration_images: CalibrationImages = None,
+    calibration_data: CalibrationData = None,
+    damping: Damping = "auto",
     device: Device = "cpu",
     force: Annotated[bool, typer.Option("--force", help="Replace an existing bundle.")] = False,
 ) -> None:
@@ -114,6 +173,8 @@ def export(
         stages=stages,
         calibration=calibration,
         calibration_images=calibration_images,
+        calibration_data=calibration_data,
+        damping=damping,
         device=device,
         overwrite=force,
     )

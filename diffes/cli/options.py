@@ -13,12 +13,20 @@ Steps = Annotated[int, typer.Option(min=1, help="Sampler steps the schedule is m
 Guidance = Annotated[float, typer.Option(min=1, help="Guidance scale; 1 runs without the unconditional rows.")]
 SamplerName = Annotated[str | None, typer.Option(help="diffusers scheduler class. Default: the model's own.")]
 Stages = Annotated[int, typer.Option(min=1, help="Stages of equal length the trajectory is split into.")]
-Compensation = Annotated[str, typer.Option(help="How outputs make up for what was removed: none, bias or full.")]
+Compensation = Annotated[
+    str, typer.Option(help="How outputs make up for what was removed: none, bias, low-rank:RANK or full.")
+]
 Device = Annotated[str, typer.Option(help="Torch device: cpu, cuda, cuda:1, ...")]
 BackendName = Annotated[str, typer.Option(help="What runs the subgraphs: onnxruntime or torch.")]
 Threads = Annotated[int | None, typer.Option(min=1, help="CPU threads. Default: all cores.")]
 CalibrationImages = Annotated[
     int | None, typer.Option(min=1, help="Images the dense model is watched on to order and compensate. Default: 64.")
+]
+Damping = Annotated[
+    str, typer.Option(help="Ridge of the least squares, a share of the mean variance; auto: by held-out error.")
+]
+CalibrationData = Annotated[
+    Path | None, typer.Option(help="Folder of images to calibrate on, noised. Default: the model's own trajectories.")
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
 ScheduleName = Annotated[str | None, typer.Option(help="Which of the bundle's schedules. Default: the bundle's.")]

@@ -2,7 +2,9 @@
 
 from diffes.quality.features import FeatureBatch, FeatureExtractor, FeatureNet, FeatureNetConfig
 from diffes.quality.frechet import GaussianStatistics, frechet_distance
-from diffes.quality.similarity import class_accuracy, mean_squared_error, structural_similarity
+from diffes.quality.perceptual import feature_map_distance, whitened_distance
+from diffes.quality.shrinkage import shrunk_frechet_distance
+from diffes.quality.similarity import class_accuracy, cosine_distance, mean_squared_error, structural_similarity
 
 __all__ = [
     "FeatureBatch",
@@ -11,7 +13,11 @@ __all__ = [
     "FeatureNetConfig",
     "GaussianStatistics",
     "class_accuracy",
+    "cosine_distance",
+    "feature_map_distance",
     "frechet_distance",
     "mean_squared_error",
+    "shrunk_frechet_distance",
     "structural_similarity",
+    "whitened_distance",
 ]

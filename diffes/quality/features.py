@@ -27,6 +27,7 @@ WEIGHTS_FILE = "model.safetensors"
 STATISTICS_FILE = "statistics.safetensors"
 FORMAT = 1
 IMAGE_SHAPE = (3, 32, 32)
+_LAST_OF_LEVEL = (0, 2, 4, 6)  # positions in the trunk
 
 
 @dataclass(frozen=True)
@@ -105,6 +106,15 @@ class FeatureNet(nn.Module):
             embedded = (embedded + self.embed(self.trunk(images.flip(-1)))) / 2
         return embedded
 
+    def maps(self, images: Tensor) -> tuple[Tensor, ...]:
+        """The last feature map of each of the four levels, [N, channels, 32, 32] down to [N, channels, 4, 4]."""
+        found = []
+        for index in range(_LAST_OF_LEVEL[-1] + 1):
+            images = self.trunk[index](images)
+            if index in _LAST_OF_LEVEL:
+                found.append(images)
+        return tuple(found)
+
     def forward(self, images: Tensor) -> Tensor:
         logits: Tensor = self.head(self.features(images))
         return logits
@@ -138,7 +148,7 @@ class FeatureExtractor:
         self.net = net.to(device).eval().requires_grad_(False)
         self.statistics = statistics
         self._device = torch.device(device)
-        self._batch = batch
+        self.batch = batch
         self._whitening = statistics.whitening()
 
     @classmethod
@@ -174,24 +184,38 @@ class FeatureExtractor:
 
         Raises QualityError for images of another shape.
         """
-        if images.shape[1:] != IMAGE_SHAPE or len(images) == 0:
-            raise QualityError(
-                "images do not fit the feature network",
-                expected=f"[N, {', '.join(map(str, IMAGE_SHAPE))}]",
-                found=list(images.shape),
-            )
+        _require_fit(images)
         features, labels = [], []
         with torch.inference_mode(), full_float32():
-            for chunk in torch.split(images, self._batch):
+            for chunk in torch.split(images, self.batch):
                 seen = self.net.features(chunk.to(self._device, torch.float32))
                 features.append(seen.double().cpu())
                 labels.append(self.net.head(seen).argmax(dim=1).cpu())
         return FeatureBatch(torch.cat(features).numpy(), torch.cat(labels).numpy())
 
+    @torch.inference_mode()
+    def maps(self, images: Tensor) -> tuple[Tensor, ...]:
+        """The network's feature maps of `images` [N, 3, 32, 32] in [-1, 1], all at once, on its device.
+
+        Raises QualityError for images of another shape.
+        """
+        _require_fit(images)
+        with full_float32():
+            return self.net.maps(images.to(self._device, torch.float32))
+
     def whiten(self, features: NDArray[np.floating]) -> NDArray[np.float64]:
         """Features [N, d] in coordinates in which the training images have unit covariance."""
         whitened: NDArray[np.float64] = (features - self.statistics.mean) @ self._whitening
         return whitened
+
+
+def _require_fit(images: Tensor) -> None:
+    if images.shape[1:] != IMAGE_SHAPE or len(images) == 0:
+        raise QualityError(
+            "images do not fit the feature network",
+            expected=f"[N, {', '.join(map(str, IMAGE_SHAPE))}]",
+            found=list(images.shape),
+        )
 
 
 def _convolution(inputs: int, outputs: int, *, pool: bool = False) -> nn.Sequential:

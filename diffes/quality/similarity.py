@@ -51,6 +51,17 @@ def structural_similarity(a: Tensor, b: Tensor) -> float:
     return float((luminance * structure).mean(dim=(1, 2, 3)).double().mean())
 
 
+def cosine_distance(a: Tensor, b: Tensor) -> float:
+    """Mean over the items of 1 - cos of the angle between `a` and `b` [N, ...]; 0 for equal ones, at most 2.
+
+    Computed as half the squared distance of the unit vectors, which keeps the digits of small angles.
+    Raises QualityError when the shapes differ or there are no items.
+    """
+    _check_same_shape(a, b)
+    apart = F.normalize(a.double().flatten(1), dim=1) - F.normalize(b.double().flatten(1), dim=1)
+    return float(apart.square().sum(dim=1).mean() / 2)
+
+
 def class_accuracy(predicted: ArrayLike, wanted: ArrayLike) -> float:
     """Share of `predicted` class numbers [N] that equal `wanted` [N].
 

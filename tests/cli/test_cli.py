@@ -8,9 +8,11 @@ import pytest
 from PIL import Image
 from typer.testing import CliRunner, Result
 
+from diffes.bundle import Bundle
 from diffes.cli import app
 from diffes.cli.app import ORDER
 from diffes.errors import DiffesError
+from diffes.latency.table import LatencyTable
 
 FAST = ["--steps", "4", "--stages", "4"]
 
@@ -80,17 +82,45 @@ def test_inspect_prints_a_table_a_person_can_read(bundle: Path) -> None:
     assert "dense" in output
 
 
-def test_bench_times_every_subgraph(bundle: Path) -> None:
-    result = run("bench", bundle, "--rows", 2, "--seconds", 0.1, "--json")
+@pytest.mark.parametrize("verb", ["steps", "table"])
+def test_both_kinds_of_bench_explain_themselves(verb: str) -> None:
+    assert verb in run("bench", "--help").output
+    assert "--backend" in run("bench", verb, "--help").output
+
+
+@pytest.mark.parametrize("named", [["steps"], []], ids=["by name", "by default"])
+def test_bench_times_every_subgraph(named: list[str], bundle: Path) -> None:
+    result = run("bench", *named, bundle, "--rows", 2, "--seconds", 0.1, "--json")
 
     steps = json.loads(result.stdout)["steps"]
     assert len(steps) == 2  # half and dense
     assert all(0 < step["fastest"] <= step["median"] <= step["slowest"] for step in steps)
 
 
+@pytest.mark.parametrize("backend", ["torch", "onnxruntime"])
+def test_bench_writes_a_table_that_knows_every_plan_of_the_bundle(backend: str, bundle: Path, tmp_path: Path) -> None:
+    out = tmp_path / "table.json"
+    fast = ["--batch", 2, "--seconds", 0.1, "--checks", 2, "--threads", 1]
+
+    result = run("bench", "table", bundle, "--backend", backend, "--out", out, *fast)
+
+    assert result.exit_code == 0, result.output + repr(result.exception)
+    assert "2 rows, float32" in result.output
+    table, opened = LatencyTable.load(out), Bundle.open(bundle)
+    table.require_fit(opened.manifest.model, backend=backend, batch=2)
+    dense = opened.architecture.dense
+    assert all(0 < table.latency(plan) <= table.latency(dense) for plan in opened.subgraph_of)
+    assert len(table.checks) == 2
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
+        (["bench", "table", "nowhere", "--out", "t.json"], r"nowhere/model_index\.json"),
+        (["bench", "table", "{model}", "--backend", "fake", "--out", "t.json"], r"onnxruntime or torch, found fake"),
+        (["bench", "table", "{model}", "--dtype", "bfloat16", "--out", "t.json"], r"float32 with onnxruntime"),
+        (["search", "{model}", "--macs", "0.3", "--objective", "nice", "--out", "z"], r"objective.*mse.*nice"),
+        (["search", "{model}", "--macs", "0.3", "--objective", "frechet", "--out", "z"], r"frechet cannot judge"),
         (["generate", "{bundle}", "--label", "unicorn", "--out", "x.png"], r"label.*airplane.*unicorn"),
         (["generate", "{bundle}", "--label", "cat", "--steps", "1001", "--out", "x.png"], r"steps.*1\.\.1000.*1001"),
         (["generate", "{bundle}", "--label", "cat", "--schedule", "fast", "--out", "x.png"], r"schedule.*half.*fast"),
