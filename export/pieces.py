@@ -53,7 +53,7 @@ def denoiser_piece(model: PrunedModel, plan: StagePlan, weights: Weights) -> Pie
         inputs=inputs,
         outputs=("prediction",),
         prefixes=weights.add_prefixes(prefixes, model.tensors),
-        topology=("denoise", model.architecture, tuple((b.heads > 0, b.channels > 0) for b in plan)),
+        topology=("denoise", model.architecture, tuple(prefixes)),
     )
 
 

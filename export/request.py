@@ -1,7 +1,7 @@
 """What `diffes export` was asked for, carried out."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 from diffes.bundle import Bundle
@@ -9,6 +9,9 @@ from diffes.checkpoint import Checkpoint
 from diffes.errors import ScheduleError
 from diffes.pruning.cache import calibration_for
 from diffes.pruning.calibration import CALIBRATION_FILE, Calibration, CalibrationSpec
+from diffes.pruning.data import looking_at
+from diffes.pruning.mode import Compensation, OrderingKind
+from diffes.pruning.spec import AUTO, read_damping
 from diffes.schedule import Schedule
 from export.job import export_bundle
 from export.schedules import Defaults, default_sampler, read_schedules
@@ -30,6 +33,8 @@ class ExportRequest:
     stages: int = 10
     calibration: Path | None = None
     calibration_images: int | None = None
+    calibration_data: Path | None = None
+    damping: str = AUTO
     device: str = "cpu"
     overwrite: bool = False
 
@@ -61,11 +66,22 @@ def _calibration(
         return None
     found = request.calibration or _beside(request.schedules)
     if found is not None:
-        return Calibration.load(found, checkpoint)
-    spec = _common_spec(pruned, request.calibration_images)
+        loaded = Calibration.load(found, checkpoint)
+        searched = any("ordering" in schedule.provenance for schedule in pruned.values())
+        return loaded if searched else loaded.ordered_by(_suited(pruned))
+    spec = _common_spec(pruned, request)
     return calibration_for(
-        checkpoint, spec, device=request.device, progress=lambda share: progress("calibrating", share)
+        checkpoint,
+        spec,
+        data=request.calibration_data,
+        device=request.device,
+        progress=lambda share: progress("calibrating", share),
     )
+
+
+def _suited(schedules: Mapping[str, Schedule]) -> OrderingKind:
+    """The ordering that suits the schedules' common compensation; export refuses them if there is none."""
+    return Compensation.parse(next(iter(schedules.values())).compensation).ordering
 
 
 def _beside(texts: Sequence[str]) -> Path | None:
@@ -77,10 +93,10 @@ def _beside(texts: Sequence[str]) -> Path | None:
     return None
 
 
-def _common_spec(schedules: Mapping[str, Schedule], images: int | None) -> CalibrationSpec:
+def _common_spec(schedules: Mapping[str, Schedule], request: ExportRequest) -> CalibrationSpec:
     """The one calibration of schedules that share a blob; a uniform schedule takes whichever there is.
 
-    `images` (None: the default) is for schedules that were not searched.
+    What the request says of calibration is for schedules that were not searched.
     """
     specs = {
         name: CalibrationSpec.from_json(schedule.provenance["calibration"])
@@ -97,5 +113,10 @@ def _common_spec(schedules: Mapping[str, Schedule], images: int | None) -> Calib
         )
     if distinct:
         return distinct[0]
-    spec = CalibrationSpec(sampler=next(iter(schedules.values())).sampler)
-    return spec if images is None else replace(spec, images=images)
+    spec = CalibrationSpec(
+        next(iter(schedules.values())).sampler,
+        images=request.calibration_images or CalibrationSpec.images,
+        damping=read_damping(request.damping),
+        ordering=_suited(schedules),
+    )
+    return looking_at(spec, request.calibration_data)

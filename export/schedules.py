@@ -3,11 +3,11 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import cast, get_args
 
 from diffes.checkpoint import Checkpoint
 from diffes.errors import InvalidInput
-from diffes.presets import dense_schedule, uniform_schedule
+from diffes.presets import dense_schedule, uniform_schedule, with_compensation
+from diffes.pruning.mode import Compensation
 from diffes.schedule import CompensationMode, Sampler, Schedule
 
 
@@ -61,7 +61,7 @@ def _read(source: str, checkpoint: Checkpoint, defaults: Defaults) -> Schedule:
         return uniform_schedule(checkpoint, defaults.sampler, share, defaults.stages, mode)
     schedule = Schedule.load(Path(source))
     if defaults.compensation is not None:
-        schedule = schedule.model_copy(update={"compensation": _mode(defaults.compensation)})
+        schedule = with_compensation(checkpoint, schedule, _mode(defaults.compensation))
     return schedule
 
 
@@ -73,6 +73,4 @@ def _share(text: str) -> float:
 
 
 def _mode(text: str) -> CompensationMode:
-    if text not in get_args(CompensationMode):
-        raise InvalidInput("compensation", expected=" or ".join(get_args(CompensationMode)), found=text)
-    return cast(CompensationMode, text)
+    return str(Compensation.parse(text))

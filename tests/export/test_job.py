@@ -6,6 +6,8 @@ import onnx
 import pytest
 import torch
 
+from diffes.backends import BACKENDS, open_backend
+from diffes.blob import ALIGNMENT
 from diffes.bundle import Bundle
 from diffes.checkpoint import Checkpoint
 from diffes.errors import InvalidInput, ScheduleError
@@ -13,7 +15,10 @@ from diffes.graphs import external_range
 from diffes.inspection import inspect
 from diffes.presets import dense_schedule
 from diffes.pruning.calibration import Calibration
+from diffes.pruning.cost import plan_macs, plan_weight_bytes
+from diffes.pruning.mode import Compensation
 from diffes.pruning.model import PrunedModel
+from diffes.rollout import seeded_noise
 from export.job import export_bundle
 from tests.bundles import SAMPLER, export, levels_schedule
 
@@ -54,6 +59,51 @@ def test_compensated_tensors_are_stored_once_per_layer_and_kept_width(
     layers, widths, projection_and_bias = 4, 2, 2
     assert len(extra) == layers * widths * projection_and_bias
     assert inspect(bundle).memory_ratio > 1
+
+
+LEVELS = [(1, 1), (1, 2), (4, 1), (2, 4), (0, 3)]
+
+
+@pytest.mark.parametrize("rank", [3, 5, 40])  # one traced graph serves every rank; 40 is wider than the model
+def test_low_rank_bundles_store_one_left_factor_a_layer_and_a_right_one_a_kept_width(
+    tiny_checkpoint: Checkpoint, tiny_calibration: Calibration, tmp_path: Path, rank: int
+) -> None:
+    bundle = export(tiny_checkpoint, LEVELS, tiny_calibration, tmp_path / "b", f"low-rank:{rank}")  # and verify it
+    layers, head_widths, channel_widths = 4, 3, 4
+    stored = {side: {n for n in bundle.blob if f".{side}" in n} for side in ("left", "right")}
+    assert len(stored["left"]) == layers
+    assert len(stored["right"]) == layers // 2 * (head_widths + channel_widths)
+    assert {bundle.blob.entries[name].shape for name in stored["left"]} == {(32, min(rank, 32))}
+    assert {bundle.blob.entries[name].offset % ALIGNMENT for name in stored["left"] | stored["right"]} == {0}
+
+
+@pytest.mark.parametrize("name", BACKENDS)
+def test_every_backend_runs_a_low_rank_bundle_as_the_model_in_memory_does(
+    tiny_checkpoint: Checkpoint, tiny_calibration: Calibration, tmp_path: Path, name: str
+) -> None:
+    bundle = export(tiny_checkpoint, LEVELS, tiny_calibration, tmp_path / "b", "low-rank:3")
+    state = tiny_checkpoint.architecture.convert(tiny_checkpoint.denoiser_state())
+    model = PrunedModel(tiny_checkpoint.architecture, state, tiny_calibration, "low-rank:3")
+    backend = open_backend(name, bundle, "cpu", 1)
+    latents = seeded_noise(range(4), (3, 8, 8))
+    conditions = backend.condition(torch.tensor([3.0, 300.0, 600.0, 900.0]), torch.tensor([0, 4, 9, 10]))
+    for subgraph in bundle.manifest.subgraphs:
+        found = backend.denoise(subgraph.id, latents, conditions)
+        expected = model.denoise(subgraph.plan, latents, conditions)
+        torch.testing.assert_close(found, expected, rtol=0, atol=1e-4 * float(expected.abs().max().clamp_min(1)))
+    backend.close()
+
+
+def test_what_is_inspected_counts_the_factors(
+    tiny_checkpoint: Checkpoint, tiny_calibration: Calibration, tmp_path: Path
+) -> None:
+    bundle = export(tiny_checkpoint, LEVELS, tiny_calibration, tmp_path / "b", "low-rank:3")
+    mode, dit, found = Compensation("low-rank", 3), tiny_checkpoint.architecture, inspect(bundle)
+    for stage, plan in zip(found.stages, (stage.blocks for stage in bundle.schedule().stages), strict=True):
+        assert stage.macs == plan_macs(dit, plan, mode) > dit.macs(plan)
+    weights = {subgraph.id: subgraph.weight_bytes for subgraph in found.subgraphs}
+    for subgraph in bundle.manifest.subgraphs:
+        assert weights[subgraph.id] == plan_weight_bytes(dit, subgraph.plan, mode)
 
 
 def test_a_half_that_is_skipped_is_not_in_the_graph(

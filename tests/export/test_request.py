@@ -10,6 +10,7 @@ from diffes.levels import LevelGrid
 from diffes.presets import build_schedule
 from diffes.pruning import cache
 from diffes.pruning.calibration import CALIBRATION_FILE, Calibration, CalibrationSpec
+from diffes.pruning.mode import OrderingKind
 from diffes.schedule import Sampler
 from export.request import ExportRequest, run_export
 
@@ -100,3 +101,30 @@ def test_a_calibration_that_is_not_there_is_named(request_for: ExportRequest, tm
 
     with pytest.raises(CheckpointError, match=r"lost\.safetensors"):
         run_export(asked)
+
+
+@pytest.mark.parametrize(
+    ("compensation", "kind"), [("none", "energy"), ("bias", "variance"), ("low-rank:2", "obs"), ("full", "obs")]
+)
+def test_what_was_not_searched_is_ordered_as_suits_its_compensation(
+    request_for: ExportRequest, tiny_calibration: Calibration, tmp_path: Path, compensation: str, kind: OrderingKind
+) -> None:
+    tiny_calibration.save(tmp_path / "c.safetensors")
+    asked = replace(
+        request_for, schedules=("uniform:0.5",), compensation=compensation, calibration=tmp_path / "c.safetensors"
+    )
+
+    bundle = run_export(asked)
+
+    assert bundle.manifest.created_with["ordering"] == tiny_calibration.ordered_by(kind).ordering_digest
+
+
+def test_a_searched_schedule_keeps_its_ordering_under_another_compensation(
+    request_for: ExportRequest, tiny_checkpoint: Checkpoint, tiny_calibration: Calibration, tmp_path: Path
+) -> None:
+    file = searched(tiny_checkpoint, tiny_calibration, tmp_path / "schedule.json")
+    tiny_calibration.save(tmp_path / CALIBRATION_FILE)
+
+    bundle = run_export(replace(request_for, schedules=(str(file),), compensation="none"))
+
+    assert bundle.manifest.created_with["ordering"] == tiny_calibration.ordering_digest
