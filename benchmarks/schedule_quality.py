@@ -3,6 +3,9 @@
     python benchmarks/schedule_quality.py models/cifar10-dit --schedule uniform:0.375 --schedule out/schedule.json \
         --compensation none --compensation full -n 5000 --device cuda --out results.json
 
+`--guidance` may be repeated: every schedule and the dense model are sampled at every scale, from the same noise, and
+each one's best scale is reported. Schedules and calibration are made for the first.
+
 Runs on the checkpoint in memory (no export), float32; `--tf32` lets a GPU round products to TF32 while sampling.
 """
 
@@ -18,12 +21,14 @@ import torch
 
 from diffes.bundled import bundled_features, bundled_model
 from diffes.checkpoint import Checkpoint
-from diffes.evaluation import Evaluation, Protocol, Side, evaluate, pixels
+from diffes.evaluation import Evaluation, GuidanceSweep, Protocol, Side, pixels, sweep
 from diffes.files import write_text_atomically
 from diffes.precision import full_float32, tf32
 from diffes.presets import dense_schedule
 from diffes.pruning.calibration import Calibration, CalibrationSpec, calibrate
+from diffes.pruning.mode import Compensation
 from diffes.pruning.model import PrunedModel
+from diffes.pruning.spec import read_damping
 from diffes.quality import FeatureExtractor
 from diffes.sampling import trajectory
 from diffes.schedule import Sampler, Schedule, StagePlan
@@ -36,27 +41,40 @@ def main() -> None:
     checkpoint = Checkpoint.open(options.model)
     extractor = FeatureExtractor.load(options.features, options.device)
     calibration = _calibrated(checkpoint, options)
-    rows = []
+    rows: list[dict[str, object]] = []
+    best: list[dict[str, object]] = []
     for name, schedule in _schedules(checkpoint, options):
         began = time.perf_counter()
         with tf32() if options.tf32 else full_float32():
             found = _evaluate(checkpoint, calibration, schedule, extractor, options)
-        row = {
-            "schedule": name,
-            "compensation": schedule.compensation,
-            "macs_removed": schedule.cost.macs_removed,
-            "seconds": time.perf_counter() - began,
-            **found.to_json(),
-        }
-        rows.append(row)
-        print(  # noqa: T201
-            f"{name:24} {schedule.compensation:5} removed {schedule.cost.macs_removed:.4f}"
-            f" FD {found.frechet_distance:.4f} MSE {found.mse:.5f} SSIM {found.ssim:.4f} acc {found.class_accuracy:.4f}"
-            f" (dense {found.reference_class_accuracy:.4f}) FD data {found.frechet_to_data:.3f}"
-            f" (dense {found.reference_frechet_to_data:.3f}) {row['seconds']:.1f} s",
-            flush=True,
-        )
-        write_text_atomically(options.out, json.dumps(_document(options, rows), indent=1) + "\n")
+        seconds = time.perf_counter() - began
+        rows += [_row(name, schedule, scale, at, seconds) for scale, at in found.evaluations.items()]
+        best.append({"schedule": name, "compensation": schedule.compensation, **_bests(found)})
+        write_text_atomically(options.out, json.dumps(_document(options, rows, best), indent=1) + "\n")
+
+
+def _row(name: str, schedule: Schedule, scale: float, found: Evaluation, seconds: float) -> dict[str, object]:
+    """One line of the table, printed as it is found; `seconds` are of all scales of the schedule."""
+    print(  # noqa: T201
+        f"{name:24} {schedule.compensation:11} removed {schedule.cost.macs_removed:.4f} guidance {scale:g}"
+        f" FD {found.frechet_distance:.4f} MSE {found.mse:.5f} SSIM {found.ssim:.4f} acc {found.class_accuracy:.4f}"
+        f" (dense {found.reference_class_accuracy:.4f}) FD data {found.frechet_to_data:.3f}"
+        f" (dense {found.reference_frechet_to_data:.3f}) {seconds:.1f} s",
+        flush=True,
+    )
+    return {
+        "schedule": name,
+        "compensation": schedule.compensation,
+        "guidance": scale,
+        "macs_removed": schedule.cost.macs_removed,
+        "seconds": seconds,
+        **found.to_json(),
+    }
+
+
+def _bests(found: GuidanceSweep) -> dict[str, object]:
+    document = found.to_json()
+    return {"pruned": document["best"], "dense": document["reference_best"]}
 
 
 def _evaluate(
@@ -65,8 +83,10 @@ def _evaluate(
     schedule: Schedule,
     extractor: FeatureExtractor,
     options: argparse.Namespace,
-) -> Evaluation:
+) -> GuidanceSweep:
     architecture = checkpoint.architecture
+    if "ordering" not in schedule.provenance:  # of no search: the one that suits its compensation
+        calibration = calibration.ordered_by(Compensation.parse(schedule.compensation).ordering)
     weights = {n: t.float() for n, t in architecture.convert(checkpoint.denoiser_state()).items()}
     model = PrunedModel(architecture, weights, calibration, schedule.compensation, device=options.device)
     sampler = schedule.sampler
@@ -78,7 +98,8 @@ def _evaluate(
     protocol = Protocol(
         path, sampler.guidance, architecture.latent_shape, architecture.classes, options.n, options.batch
     )
-    return evaluate(side(schedule), side(dense_schedule(checkpoint, sampler)), protocol, extractor)
+    dense = side(dense_schedule(checkpoint, sampler))
+    return sweep(side(schedule), dense, protocol, options.guidance, extractor)
 
 
 def _schedules(checkpoint: Checkpoint, options: argparse.Namespace) -> Iterator[tuple[str, Schedule]]:
@@ -100,10 +121,12 @@ def _calibrated(checkpoint: Checkpoint, options: argparse.Namespace) -> Calibrat
 
 
 def _sampler(checkpoint: Checkpoint, options: argparse.Namespace) -> Sampler:
-    return default_sampler(checkpoint, None, options.steps, options.guidance)
+    return default_sampler(checkpoint, None, options.steps, options.guidance[0])
 
 
-def _document(options: argparse.Namespace, rows: list[dict[str, object]]) -> dict[str, object]:
+def _document(
+    options: argparse.Namespace, rows: list[dict[str, object]], best: list[dict[str, object]]
+) -> dict[str, object]:
     device = torch.cuda.get_device_name(options.device) if options.device.startswith("cuda") else platform.processor()
     return {
         "command": " ".join(sys.argv),
@@ -114,6 +137,7 @@ def _document(options: argparse.Namespace, rows: list[dict[str, object]]) -> dic
         "guidance": options.guidance,
         "damping": options.damping,
         "rows": rows,
+        "best": best,
     }
 
 
@@ -126,10 +150,10 @@ def _options() -> argparse.Namespace:
     parser.add_argument("-n", type=int, default=5000)
     parser.add_argument("--batch", type=int, default=500)
     parser.add_argument("--steps", type=int, default=20)
-    parser.add_argument("--guidance", type=float, default=1.5)
+    parser.add_argument("--guidance", type=float, action="append", default=None, help="default: 1.5")
     parser.add_argument("--calibration", type=Path, default=None, help="file to read, or to write if there is none")
     parser.add_argument("--calibration-images", type=int, default=128)
-    parser.add_argument("--damping", type=float, default=1e-3)
+    parser.add_argument("--damping", type=read_damping, default="auto", help="auto or a share of the mean variance")
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--tf32", action="store_true")
     parser.add_argument("--out", type=Path, required=True)
@@ -137,6 +161,7 @@ def _options() -> argparse.Namespace:
     options.model = options.model or bundled_model()
     options.features = options.features or bundled_features()
     options.compensation = options.compensation or ["full"]
+    options.guidance = options.guidance or [1.5]
     return options
 
 

@@ -1,26 +1,27 @@
 """The evolution, on PyGAD: the best `elite` live on, the others are crossed, switched and repaired.
 
-An offspring is the one of a few mutants that the error table likes best: the table is wrong about sums, but right
-enough to spare most rollouts of hopeless schedules.
+An offspring is the one of a few mutants that the surrogate likes best: it is wrong about sums, but right enough to
+spare most rollouts of hopeless schedules. What is left climbs the fidelity ladder.
 
 PyGAD draws every random number and keeps the loop; the operators, the memo and the checkpoint are ours. Its own
 files are pickles and are never written.
 """
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from math import inf
+from typing import Any, Protocol
 
 import numpy as np
 import pygad
 from numpy.typing import NDArray
 
-from search.budget import Budget, Levels, Random
-from search.error_table import Errors, predicted_error
+from search.budget import Levels, Random
 from search.genome import Genome
-from search.memo import Memo
-from search.operators import cross, select, switch_levels
+from search.operators import Operators, select
+from search.population import as_genome
+from search.surrogate import Surrogate
 
 _CROSSED = 0.5  # share of offspring with two parents; the others start as a copy of one
 _SCREENED = 4  # new mutants of an offspring the error table chooses from
@@ -31,48 +32,65 @@ _SILENT.addHandler(logging.NullHandler())
 _SILENT.propagate = False
 
 
+class Judge(Protocol):
+    """What the evolution asks of the fidelity ladder."""
+
+    def __call__(self, genomes: Sequence[Genome], survivors: Sequence[Genome] = ()) -> list[float]:
+        """Objectives, inf for genomes that failed or cannot be better than every survivor."""
+
+    @property
+    def seen(self) -> int:
+        """Genomes asked for so far."""
+
+    def first(self, count: int) -> list[Genome]:
+        """The first `count` of them."""
+
+
 @dataclass(frozen=True)
 class Moment:
     """The evolution between two generations: all it needs to go on as if it had never stopped."""
 
     number: int
     population: list[Genome]
-    evaluated: int  # genomes in the memo
+    seen: int  # genomes the judge has seen
+    objectives: list[float]  # of the population
     random: Any = None  # PyGAD's generators as JSON; None before the first generation
 
 
 @dataclass(frozen=True)
 class Evolution:
-    """What stays the same over generations.
+    """What stays the same over generations. The surrogate screens offspring before the judge sees them."""
 
-    `errors` [genes, levels + 1] predict objectives by their sum; `evaluate` returns one (inf: failed).
-    """
-
-    budget: Budget
-    errors: Errors
-    memo: Memo
-    evaluate: Callable[[Genome], float]
+    operators: Operators
+    surrogate: Surrogate
+    judge: Judge
     elite: int
     generations: int
     seed: int
 
+    def begin(self, population: list[Genome]) -> Moment:
+        """The first population, judged on every rung; its first genome before the others, should time be short."""
+        self.judge(population[:1])
+        objectives = self.judge(population)
+        return Moment(0, population, self.judge.seen, objectives)
+
     def run(self, moment: Moment, on_generation: Callable[[Moment], None]) -> None:
-        """The generations after `moment`, whose population has been evaluated, up to `generations`."""
+        """The generations after `moment`, up to `generations`."""
         if moment.number >= self.generations:
             return
-        breeder = _Breeder(self.budget, self.errors, self.memo.first(moment.evaluated))
+        breeder = _Breeder(self, moment)
         ga = pygad.GA(
             num_generations=self.generations - moment.number,
             num_parents_mating=self.elite,
             keep_elitism=self.elite,
             initial_population=np.array(moment.population, dtype=np.int64),
             gene_type=int,
-            fitness_func=self._fitness,
+            fitness_func=breeder.fitness,
             fitness_batch_size=len(moment.population),
             parent_selection_type=breeder.select,
             crossover_type=breeder.cross,
             mutation_type=breeder.mutate,
-            on_generation=lambda ga: on_generation(self._finished(ga, moment.number, breeder)),
+            on_generation=lambda ga: on_generation(breeder.finished(ga)),
             random_seed=self.seed,
             suppress_warnings=True,
             logger=_SILENT,
@@ -81,34 +99,48 @@ class Evolution:
             _restore(ga, moment.random)
         ga.run()
 
-    def _fitness(self, _ga: pygad.GA, genomes: NDArray[np.int64], _indices: list[int]) -> list[float]:
-        return [-self.evaluate(_genome(genome)) for genome in genomes]
-
-    def _finished(self, ga: pygad.GA, before: int, breeder: "_Breeder") -> Moment:
-        breeder.seen = self.memo.first(len(self.memo))
-        population = [_genome(genome) for genome in ga.population]
-        return Moment(before + ga.generations_completed, population, len(self.memo), _snapshot(ga))
-
 
 class _Breeder:
-    """The operators in PyGAD's signatures; `seen` are the genomes evaluated in finished generations."""
+    """The operators in PyGAD's signatures, and what is known of the genomes of finished generations.
 
-    def __init__(self, budget: Budget, errors: Errors, seen: set[Genome]) -> None:
-        self.budget = budget
-        self.errors = errors
-        self.seen = seen
+    PyGAD asks for the fitness of a population it was given: `known` answers for it, so that a genome the ladder has
+    turned away is not judged by other survivors when a search resumes.
+    """
+
+    def __init__(self, evolution: Evolution, moment: Moment) -> None:
+        self.evolution = evolution
+        self.before = moment.number
+        self.known = dict(zip(moment.population, moment.objectives, strict=True))
+        self.seen = set(evolution.judge.first(moment.seen))
+        self.survivors: list[Genome] = []
+
+    def fitness(self, _ga: pygad.GA, genomes: NDArray[np.int64], _indices: list[int]) -> list[float]:
+        asked = [as_genome(genome) for genome in genomes]
+        new = [genome for genome in asked if genome not in self.known]
+        self.known |= zip(new, self.evolution.judge(new, self.survivors), strict=True)
+        return [-self.known[genome] for genome in asked]
+
+    def finished(self, ga: pygad.GA) -> Moment:
+        judge = self.evolution.judge
+        self.seen = set(judge.first(judge.seen))
+        population = [as_genome(genome) for genome in ga.population]
+        objectives = [self.known[genome] for genome in population]
+        self.known = dict(zip(population, objectives, strict=True))
+        return Moment(self.before + ga.generations_completed, population, judge.seen, objectives, _snapshot(ga))
 
     def select(self, fitness: NDArray[np.float64], count: int, ga: pygad.GA) -> tuple[Levels, NDArray[np.intp]]:
         chosen = select(fitness, count)
+        survivors = [as_genome(genome) for genome in ga.population[chosen]]
+        self.survivors = [genome for genome in survivors if self.known[genome] < inf]
         return ga.population[chosen].copy(), chosen
 
     def cross(self, parents: Levels, shape: tuple[int, int], ga: pygad.GA) -> Levels:
-        random = ga.numpy_random_generator
+        random, operators = ga.numpy_random_generator, self.evolution.operators
         children = []
         for _ in range(shape[0]):
             mother, father = parents[random.randint(len(parents), size=2)]
             crossed = random.rand() < _CROSSED
-            children.append(cross(mother, father, self.budget, random) if crossed else mother.copy())
+            children.append(operators.crossed(mother, father, random) if crossed else mother.copy())
         return np.array(children)
 
     def mutate(self, offspring: Levels, ga: pygad.GA) -> Levels:
@@ -116,7 +148,7 @@ class _Breeder:
         children = []
         for start in offspring:
             child = self._mutant(start, taken, ga.numpy_random_generator)
-            taken.add(_genome(child))
+            taken.add(as_genome(child))
             children.append(child)
         return np.array(children)
 
@@ -124,16 +156,12 @@ class _Breeder:
         """The most promising of a few new mutants; any mutant if none is new."""
         new: list[Levels] = []
         for _ in range(_TRIES):
-            mutant = switch_levels(start, self.budget, random)
-            if _genome(mutant) not in taken:
+            mutant = self.evolution.operators.mutated(start, random)
+            if as_genome(mutant) not in taken:
                 new.append(mutant)
             if len(new) == _SCREENED:
                 break
-        return min(new, key=lambda levels: predicted_error(self.errors, levels), default=mutant)
-
-
-def _genome(levels: Levels) -> Genome:
-    return tuple(int(level) for level in levels)
+        return min(new, key=self.evolution.surrogate.predicted, default=mutant)
 
 
 def _snapshot(ga: pygad.GA) -> Any:

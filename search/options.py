@@ -1,45 +1,65 @@
-"""What a search is asked for. A search resumes only under equal options (`time_limit` aside)."""
+"""What a search is asked for. It resumes only under equal options; `time_limit` and the place of a file may differ."""
 
 from collections.abc import Mapping
-from typing import Any, Literal, Self
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from diffes.checkpoint import Checkpoint
 from diffes.errors import InvalidInput
 from diffes.pruning.calibration import CalibrationSpec
+from diffes.pruning.data import looking_at
+from diffes.pruning.mode import Compensation
 from diffes.schedule import CompensationMode, Sampler
+from search.genome import Depth, Widths
+from search.objectives import require_name
 
-ObjectiveName = Literal["mse", "ssim"]
+ObjectiveName = Annotated[str, AfterValidator(require_name)]
 TableMethod = Literal["teacher-forced", "rollout"]
 Dtype = Literal["float32", "bfloat16"]
+CostName = Literal["macs", "latency", "weights"]
+COSTS: tuple[CostName, ...] = ("macs", "latency", "weights")
 
 
 class SearchOptions(BaseModel):
     """Every choice of a search; the defaults suit a GPU, `quick()` suits two CPU cores.
 
-    `macs` is the share of MACs to remove, weighted by executed steps. `sampler` None is the checkpoint's own class.
-    `elite` (at most half the population) live on in every generation. `probes` images measure a candidate, the first
-    `table_probes` of them an entry of the error table; `table_levels` None measures every level, otherwise that many,
-    and the levels between are interpolated. `candidates` of the best schedules are compared on held-out noise at the
-    end. `batch` limits the images run at once. `time_limit` is in seconds and makes a search irreproducible;
-    calibration, table and one schedule are completed whatever it says.
+    Exactly one of `macs`, `latency` (with the file `latency_table`) and `weights` is given: the share of that cost to
+    remove, weighted by executed steps. `genes`, `widths` and `depth` lay out the genome space (search/genome.py).
+    `sampler` None is the checkpoint's own class. `objective` is a name of search/objectives.py, `features` the folder
+    of a feature network (None: the bundled one). `elite` (at most half the population) live on in every generation.
+    `probes` images measure a candidate; one that is worse on the first `screen_probes` than every survivor is not run
+    on the others (None: all are). The first `table_probes` measure an entry of the error table; `table_levels` None
+    measures every level, otherwise that many, and the levels between are interpolated. `candidates` of the best
+    schedules are compared on held-out noise at the end. `batch` limits the images run at once. `time_limit` is in
+    seconds and makes a search irreproducible; calibration, table and one schedule are completed whatever it says.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    macs: float = Field(gt=0, lt=1)
+    macs: float | None = Field(default=None, gt=0, lt=1)
+    latency: float | None = Field(default=None, gt=0, lt=1)
+    latency_table: str | None = None
+    weights: float | None = Field(default=None, gt=0, lt=1)
+    genes: str = Field(default="stage", pattern=r"^(stage|block|group:[1-9][0-9]*)$")
+    widths: Widths = "separate"
+    depth: Depth = "joint"
     stages: int = Field(default=10, ge=1)
     sampler: str | None = None
     steps: int = Field(default=20, ge=1)
     guidance: float = 1.5
     compensation: CompensationMode = "full"
     calibration_images: int = Field(default=64, ge=1)
+    calibration_data: str | None = None
+    damping: float | Literal["auto"] = "auto"
     objective: ObjectiveName = "mse"
+    features: str | None = None
     population: int = Field(default=16, ge=4)
     elite: int = Field(default=4, ge=1)
     generations: int = Field(default=24, ge=0)
     probes: int = Field(default=16, ge=1, le=1 << 12)
+    screen_probes: int | None = Field(default=4, ge=1)
     table: TableMethod = "teacher-forced"
     table_probes: int = Field(default=8, ge=1)
     table_levels: int | None = Field(default=None, ge=2)
@@ -51,6 +71,15 @@ class SearchOptions(BaseModel):
     threads: int | None = Field(default=None, ge=1)
     time_limit: float | None = Field(default=None, gt=0)
 
+    @model_validator(mode="after")
+    def _one_budget(self) -> Self:
+        given = [name for name in COSTS if getattr(self, name) is not None]
+        if len(given) != 1:
+            raise ValueError(f"one budget, of {', '.join(COSTS)}; found {' and '.join(given) or 'none'}")
+        if (self.latency is None) != (self.latency_table is None):
+            raise ValueError("latency and latency_table together or neither")
+        return self
+
     @classmethod
     def quick(cls, macs: float = 0.375, *, time_limit: float | None = 180, device: str = "cpu") -> Self:
         """A search of the bundled model that fits three minutes of two CPU cores, calibration included."""
@@ -61,6 +90,7 @@ class SearchOptions(BaseModel):
             elite=3,
             generations=8,
             probes=6,
+            screen_probes=2,
             table_probes=4,
             table_levels=4,
             candidates=2,
@@ -80,6 +110,25 @@ class SearchOptions(BaseModel):
             raise InvalidInput(field, expected=first["msg"], found=first["input"]) from error
 
     @property
+    def cost(self) -> CostName:
+        """Which cost the budget is on."""
+        return next(name for name in COSTS if getattr(self, name) is not None)
+
+    @property
+    def share(self) -> float:
+        """The share of that cost to remove."""
+        share: float = getattr(self, self.cost)
+        return share
+
+    @property
+    def rungs(self) -> tuple[slice, ...]:
+        """The probes a candidate is judged on, rung by rung; one rung without screening."""
+        first = self.screen_probes
+        if first is None or first >= self.probes:
+            return (slice(0, self.probes),)
+        return slice(0, first), slice(first, self.probes)
+
+    @property
     def survivors(self) -> int:
         """Genomes of a generation that live on."""
         return min(self.elite, self.population // 2)
@@ -91,7 +140,14 @@ class SearchOptions(BaseModel):
 
     def calibration_spec(self, checkpoint: Checkpoint) -> CalibrationSpec:
         """The calibration the search and its export share."""
-        return CalibrationSpec(self.sampler_of(checkpoint), images=self.calibration_images, stages=self.stages)
+        spec = CalibrationSpec(
+            self.sampler_of(checkpoint),
+            images=self.calibration_images,
+            stages=self.stages,
+            damping=self.damping,
+            ordering=Compensation.parse(self.compensation).ordering,
+        )
+        return looking_at(spec, Path(self.calibration_data) if self.calibration_data else None)
 
     def measured_levels(self, parts: int) -> tuple[int, ...]:
         """Levels the error table measures on a grid of `parts`, rising.
@@ -103,6 +159,9 @@ class SearchOptions(BaseModel):
         return tuple(sorted({parts, *(level for level in spread if level)}))
 
     def difference(self, other: "SearchOptions") -> str:
-        """Fields that make `other` a different search, as `name: ours → theirs`; empty if none."""
-        ours, theirs = self.model_dump(exclude={"time_limit"}), other.model_dump(exclude={"time_limit"})
+        """Fields that make `other` a different search, as `name: ours → theirs`; empty if none.
+
+        Where a latency table lies makes none: what it says is compared as the budget's digest.
+        """
+        ours, theirs = (options.model_dump(exclude={"time_limit", "latency_table"}) for options in (self, other))
         return ", ".join(f"{name}: {ours[name]} → {theirs[name]}" for name in ours if ours[name] != theirs[name])

@@ -9,8 +9,9 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from diffes.files import atomic_path
-from search.genome import Genome
+from search.genome import Genome, GenomeSpace
 
+_MOST_LABELLED = 12  # rows whose cells have room for a number
 _INK, _MUTED, _BLUE, _AMBER = "#1f2933", "#8492a0", "#2166ac", "#c8741a"
 
 
@@ -22,9 +23,10 @@ class Picture:
     references: dict[str, float]
     objective: str
     genome: Genome
-    parts: int
+    space: GenomeSpace
     executed: Sequence[int]
     removed: float
+    unit: str = "MACs"
 
 
 def save_plot(picture: Picture, path: Path) -> None:
@@ -58,21 +60,32 @@ def _draw_convergence(axes: Axes, picture: Picture) -> None:
 
 
 def _draw_schedule(axes: Axes, picture: Picture) -> None:
-    levels = np.array(picture.genome).reshape(-1, 2).T  # [kind, stage]
-    removed = levels / picture.parts
+    space = picture.space
+    levels = np.array(picture.genome).reshape(space.stages, space.genes_of_stage).T  # [gene of a stage, stage]
+    removed = levels / space.grid.parts
     axes.imshow(removed, cmap="Blues", vmin=0, vmax=1, aspect="auto")
-    for kind, stage in np.ndindex(levels.shape):
+    for gene, stage in np.ndindex(levels.shape if len(levels) <= _MOST_LABELLED else (0, 0)):
         idle = picture.executed[stage] == 0
-        colour = _MUTED if idle else "white" if removed[kind, stage] > 0.55 else _INK
-        text = "–" if idle else f"{100 * removed[kind, stage]:.3g}%"
-        axes.text(stage, kind, text, ha="center", va="center", color=colour, fontsize=8)
-    axes.set_yticks([0, 1], ["heads", "MLP\nchannels"])
+        colour = _MUTED if idle else "white" if removed[gene, stage] > 0.55 else _INK
+        text = "–" if idle else f"{100 * removed[gene, stage]:.3g}%"
+        axes.text(stage, gene, text, ha="center", va="center", color=colour, fontsize=8)
+    axes.set_yticks(range(len(levels)), [_label(space, gene) for gene in range(len(levels))], fontsize=8)
     axes.set_xticks(range(levels.shape[1]), [f"{i}\n{n}" for i, n in enumerate(picture.executed)])
     axes.set_xlabel("stage, noisy to clean; below it the steps it runs")
-    title = f"Removed in each stage ({picture.removed:.1%} of all MACs)"
+    title = f"Removed in each stage ({picture.removed:.1%} of all {picture.unit})"
     axes.set_title(title, loc="left", color=_INK, fontweight="bold")
     axes.set_xticks(np.arange(levels.shape[1] + 1) - 0.5, minor=True)
-    axes.set_yticks([0.5], minor=True)
-    axes.grid(which="minor", color="white", linewidth=2)
+    axes.set_yticks(np.arange(len(levels) - 1) + 0.5, minor=True)
+    axes.grid(which="minor", color="white", linewidth=2 if len(levels) <= _MOST_LABELLED else 0.5)
     axes.tick_params(which="both", length=0)
     axes.spines[:].set_visible(False)
+
+
+def _label(space: GenomeSpace, index: int) -> str:
+    gene = space.gene(index)
+    kind = gene.kinds[0] if len(gene.kinds) == 1 else "both"
+    if len(space.groups) == 1:
+        return kind
+    first = space.first_block(gene.group)
+    last = first + space.groups[gene.group] - 1
+    return f"{first if first == last else f'{first}-{last}'} {kind}"

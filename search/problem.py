@@ -1,31 +1,40 @@
 """What a search works on, once the checkpoint and the options are known: genome space, budget, model, trajectory."""
 
+import hashlib
 from dataclasses import dataclass
 from math import inf
+from pathlib import Path
 
 import torch
+from pydantic import JsonValue
 
 from diffes.checkpoint import Checkpoint
 from diffes.errors import SearchError
-from diffes.levels import LevelGrid
 from diffes.pruning.calibration import Calibration
 from diffes.pruning.model import PrunedModel
 from diffes.sampling import Trajectory, trajectory
-from diffes.schedule import equal_intervals, stage_index
+from diffes.schedule import Schedule, equal_intervals, stage_index
 from search.budget import Budget, budget_for
-from search.error_table import Entry, table_passes
+from search.costs import PlanLatency, cost_of
+from search.error_table import TableEntry, table_passes
 from search.fitness import Distance
-from search.genome import GenomeSpace
-from search.objectives import OBJECTIVES
+from search.genome import Genome, GenomeSpace
+from search.memo import code_version, memo_key
+from search.objectives import Objective, objective_for
 from search.options import SearchOptions
 from search.rollouts import Probes, Rollouts, Teacher
 
+# options that change what a genome's objective is, its probes aside
+_CONDITIONS = {
+    *("genes", "widths", "depth", "stages", "guidance", "compensation"),
+    *("objective", "features", "seed", "probes", "batch", "dtype", "device", "threads"),
+}
 _DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 
 
 @dataclass(frozen=True)
 class Problem:
-    """Everything that needs no weights; `executed` counts the steps of each stage."""
+    """Everything that needs no denoiser; `executed` counts the steps of each stage."""
 
     checkpoint: Checkpoint
     options: SearchOptions
@@ -34,20 +43,33 @@ class Problem:
     path: Trajectory
     step_stages: tuple[int, ...]
     table_levels: tuple[int, ...]
+    objective: Objective
 
     @classmethod
-    def of(cls, checkpoint: Checkpoint, options: SearchOptions) -> "Problem":
-        """SearchError for a budget out of reach or a table off the grid, before anything is run."""
+    def of(cls, checkpoint: Checkpoint, options: SearchOptions, latency: PlanLatency | None = None) -> "Problem":
+        """SearchError for a budget out of reach or genes that cannot be laid out, before anything is run.
+
+        InvalidInput or QualityError for an objective that cannot judge this model.
+        """
         sampler = options.sampler_of(checkpoint)
         path = trajectory(sampler.class_name, checkpoint.scheduler_config, sampler.steps)
         intervals = equal_intervals(checkpoint.train_timesteps, options.stages)
         step_stages = tuple(stage_index(intervals, timestep) for timestep in path.timesteps)
-        architecture = checkpoint.architecture
-        space = GenomeSpace(LevelGrid.of(architecture.dense), options.stages)
+        dense = checkpoint.architecture.dense
+        space = GenomeSpace.of(dense, options.stages, options.genes, options.widths, options.depth)
         executed = [step_stages.count(stage) for stage in range(options.stages)]
-        budget = budget_for(space, architecture.macs, executed, options.macs)
-        levels = options.measured_levels(space.grid.parts)
-        return cls(checkpoint, options, space, budget, path, step_stages, levels)
+        cost = cost_of(checkpoint, options, latency)
+        budget = budget_for(space, cost.of, executed, options.share, cost.unit)
+        levels = options.measured_levels(space.top)
+        objective = objective_for(
+            options.objective,
+            checkpoint,
+            features=Path(options.features) if options.features else None,
+            probes=min(options.table_probes, *(rung.stop - rung.start for rung in options.rungs)),
+            device=options.device,
+            batch=options.batch,
+        )
+        return cls(checkpoint, options, space, budget, path, step_stages, levels, objective)
 
     @property
     def executed(self) -> list[int]:
@@ -55,9 +77,9 @@ class Problem:
         return [self.step_stages.count(stage) for stage in range(self.space.stages)]
 
     @property
-    def passes(self) -> list[list[Entry]]:
+    def passes(self) -> list[list[TableEntry]]:
         """The error table's entries, pass by pass."""
-        return table_passes(sorted(set(self.step_stages)), self.table_levels, self.options.table)
+        return table_passes(self.space, sorted(set(self.step_stages)), self.table_levels, self.options.table)
 
     def rollouts(self, calibration: Calibration) -> Rollouts:
         """The pruned model and how probes run on it."""
@@ -73,8 +95,52 @@ class Problem:
         """The objective on the search's probes, or on the held-out ones; rolls the dense model out."""
         probes = Probes.drawn(self.options.probes, self.options.seed, rollouts, held_out=held_out)
         clip = inf if self.checkpoint.vae_folder else 1.0
-        objective = OBJECTIVES[self.options.objective]
-        return Distance(self.space, rollouts, Teacher.of(rollouts, probes), objective, clip)
+        return Distance(self.space, rollouts, Teacher.of(rollouts, probes), self.objective, clip)
+
+    def genome(self, schedule: Schedule) -> Genome:
+        """A schedule of this model as a genome; genes of stages without a step are 0, whatever it keeps there.
+
+        Its stages may be cut otherwise, as long as every stage here has one plan. SearchError or ScheduleError for
+        what this space cannot say, ScheduleError for another model.
+        """
+        dense = self.space.grid.dense
+        schedule.require_fit(self.checkpoint.identity, dense, self.checkpoint.train_timesteps)
+        plans = []
+        for number, (high, low) in enumerate(equal_intervals(self.checkpoint.train_timesteps, self.space.stages)):
+            found = {stage.blocks for stage in schedule.stages if stage.low <= high and stage.high >= low}
+            if self.executed[number] and len(found) > 1:
+                raise SearchError(
+                    "the schedule changes its plan within a stage",
+                    expected=f"one plan from timestep {high} to {low}",
+                    found=f"{len(found)} plans",
+                    remedy=f"Search with stages like the schedule's {len(schedule.stages)}.",
+                )
+            plans.append(found.pop() if self.executed[number] else dense)
+        return self.space.genome(plans)
+
+    @property
+    def dense_macs(self) -> int:
+        """MACs of one row of one dense step: one evaluation."""
+        return self.checkpoint.architecture.macs(self.space.grid.dense)
+
+    @property
+    def budget_digest(self) -> str:
+        """What tells budgets apart that the options call by one name: measured latencies change."""
+        digest = hashlib.sha256(self.budget.savings.tobytes())
+        digest.update(f"{self.budget.dense} {self.budget.wanted} {self.budget.unit}".encode())
+        return digest.hexdigest()
+
+    def memo_key(self, calibration: Calibration, rows: slice, *, held_out: bool = False) -> str:
+        """The name of objectives on some of the probes."""
+        options = self.options.model_dump(mode="json", include=_CONDITIONS)
+        conditions: dict[str, JsonValue] = {
+            "code": code_version(),
+            "model": self.checkpoint.identity.fingerprint,
+            "calibration": [calibration.spec.digest(calibration.fingerprint), calibration.ordering_digest],
+            "sampler": self.options.sampler_of(self.checkpoint).model_dump(mode="json"),
+            "probes": ["held out" if held_out else "search", rows.start, rows.stop],
+        }
+        return memo_key(options | conditions)
 
 
 def require_device(name: str) -> None:

@@ -15,7 +15,8 @@ from diffes.presets import build_schedule
 from diffes.pruning.calibration import Calibration
 from diffes.schedule import Schedule
 from search.error_table import Errors
-from search.genome import KINDS, Genome
+from search.evaluations import Evaluations
+from search.genome import Genome
 from search.memo import Memo
 from search.plots import Picture, save_plot
 from search.population import References
@@ -35,6 +36,7 @@ class Findings:
     predicted: float
     chosen: Genome
     calibration: Calibration
+    evaluations: Evaluations
 
     def summary(self) -> str:
         """The result in one line."""
@@ -43,7 +45,8 @@ class Findings:
         budget = self.problem.budget
         return (
             f"found: {self.problem.options.objective} {ours:.3g} on held-out noise{ratio};"
-            f" {budget.removed(self.chosen):.2%} of MACs removed (asked {self.problem.options.macs:.2%})"
+            f" {budget.removed(self.chosen):.2%} of {budget.unit} removed (asked {self.problem.options.share:.2%});"
+            f" {self.evaluations.total:.0f} evaluations"
         )
 
 
@@ -59,10 +62,7 @@ def write_report(findings: Findings, out: Path) -> Schedule:
 def write_table(problem: Problem, measured: dict[str, float], errors: Errors, out: Path) -> None:
     """`table.json`: what was measured and what follows for every level."""
     options = problem.options
-    curves = {
-        f"{gene // len(KINDS)}/{KINDS[gene % len(KINDS)]}": [_finite(e) for e in row.tolist()]
-        for gene, row in enumerate(errors)
-    }
+    curves = {problem.space.gene(gene).name: [_finite(e) for e in row.tolist()] for gene, row in enumerate(errors)}
     document = {
         "method": options.table,
         "objective": options.objective,
@@ -78,13 +78,17 @@ def _schedule(findings: Findings) -> Schedule:
     problem, options = findings.problem, findings.problem.options
     provenance: dict[str, JsonValue] = {
         "made_by": "search",
-        "macs_asked": options.macs,
+        "budget": options.cost,
+        "asked": options.share,
+        "achieved": problem.budget.removed(findings.chosen),
+        "genes": options.genes,
+        "widths": options.widths,
+        "depth": options.depth,
         "objective": options.objective,
         "held_out": _finite(findings.held_out[findings.chosen]),
         "uniform_held_out": _finite(findings.held_out[findings.references.uniform]),
         "genome": list(findings.chosen),
-        "calibration": findings.calibration.spec.to_json(),
-        "ordering": findings.calibration.ordering_digest,
+        **findings.calibration.provenance,
     }
     plans = problem.space.plans(findings.chosen)
     sampler = options.sampler_of(problem.checkpoint)
@@ -100,9 +104,9 @@ def _log(findings: Findings) -> dict[str, Any]:
         "stopped": state.stopped,
         "reproducible": state.stopped == "generations" and len(state.table) == sum(map(len, problem.passes)),
         "budget": {
-            "unit": "MACs of one row's trajectory",
+            "unit": f"{budget.unit} of one row's trajectory",
             "dense": budget.dense,
-            "asked": problem.options.macs,
+            "asked": problem.options.share,
             "achieved": budget.removed(findings.chosen),
             "reachable": budget.reachable / budget.dense,
             "executed_steps": problem.executed,
@@ -110,7 +114,11 @@ def _log(findings: Findings) -> dict[str, Any]:
         "knapsack": _reference(findings, findings.references.knapsack) | {"predicted": _finite(findings.predicted)},
         "uniform": _reference(findings, findings.references.uniform),
         "generations": [generation.model_dump() for generation in state.generations],
-        "evaluations": len(findings.memo),
+        "schedules": {
+            "seen": state.generations[-1].schedules if state.generations else 0,
+            "judged": len(findings.memo),
+        },
+        "evaluations": findings.evaluations.report(),
         "excluded": findings.memo.excluded,
         "finalists": [_reference(findings, genome) for genome, _ in findings.held_out.entries()],
         "chosen": list(findings.chosen),
@@ -137,9 +145,10 @@ def _picture(findings: Findings) -> Picture:
         references={name: memo[genome] for name, genome in known.items() if genome in memo and isfinite(memo[genome])},
         objective=problem.options.objective,
         genome=findings.chosen,
-        parts=problem.space.grid.parts,
+        space=problem.space,
         executed=problem.executed,
         removed=problem.budget.removed(findings.chosen),
+        unit=problem.budget.unit,
     )
 
 

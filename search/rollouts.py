@@ -65,6 +65,19 @@ class Rollouts:
         """Index of the step after an executed stage's last one."""
         return self.first_step(stage) + self.step_stages.count(stage)
 
+    def middle_step(self, stage: int) -> int:
+        """Index of the step in the middle of an executed stage."""
+        return self.first_step(stage) + self.step_stages.count(stage) // 2
+
+    def rows(self, images: int) -> int:
+        """Rows a step runs for so many images: guidance doubles them."""
+        return images if self.guidance == 1 else 2 * images
+
+    def work(self, keys: Sequence[StagePlan], images: int, start: int, stop: int | None = None) -> int:
+        """MACs of running `images` from step `start` to `stop` (the end)."""
+        macs = self.model.architecture.macs
+        return self.rows(images) * sum(map(macs, keys[start:stop]))
+
     def run(self, keys: Sequence[StagePlan], state: State, labels: Tensor, stop: int | None = None) -> State:
         """From `state` to step `stop` (the end), at most `batch` rows at once."""
         parts = []
@@ -79,7 +92,7 @@ class Rollouts:
 
 @dataclass(frozen=True)
 class Teacher:
-    """The dense model's trajectories: labels, the state before every stage that runs, and the last latents."""
+    """The dense model's trajectories: labels, the state before every step, and the last latents."""
 
     labels: Tensor
     states: dict[int, State]  # by index of the next step
@@ -91,8 +104,8 @@ class Teacher:
         state = initial_state(rollouts.path, probes.noise)
         keys = [rollouts.dense] * len(rollouts.path.steps)
         states = {0: state}
-        for stage in rollouts.executed:
-            state = rollouts.run(keys, state, probes.labels, rollouts.end_step(stage))
+        while state.index < len(keys):
+            state = rollouts.run(keys, state, probes.labels, state.index + 1)
             states[state.index] = state
         if not bool(torch.isfinite(state.latents).all()):
             raise SearchError(
@@ -103,7 +116,7 @@ class Teacher:
             )
         return cls(probes.labels, states, state.latents)
 
-    def rows(self, count: int) -> "Teacher":
-        """The first `count` probes alone."""
-        states = {index: state.rows(slice(count)) for index, state in self.states.items()}
-        return Teacher(self.labels[:count], states, self.final[:count])
+    def rows(self, rows: slice) -> "Teacher":
+        """Some of the probes alone."""
+        states = {index: state.rows(rows) for index, state in self.states.items()}
+        return Teacher(self.labels[rows], states, self.final[rows])

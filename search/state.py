@@ -20,33 +20,42 @@ PLOT_FILE = "search.png"
 
 
 class Generation(BaseModel):
-    """One finished generation; `evaluations` counts distinct genomes since the start, failures are None."""
+    """One finished generation. `schedules` counts the genomes seen since the start and `evaluations` the denoising,
+    in dense row-steps; `best` and `mean` are of those judged on all probes, None if all failed."""
 
     model_config = ConfigDict(extra="forbid")
 
     number: int
     best: float | None
     mean: float | None
-    evaluations: int
+    schedules: int
+    evaluations: float
     seconds: float
     best_genome: Genome
 
 
 class SearchState(BaseModel):
-    """Everything `--resume` needs. `table` may hold inf, `memo` None for a rollout that failed; `population` and
-    `random` (PyGAD's generators) are of the last generation."""
+    """Everything `--resume` needs, and what it must be resumed under: options, model, code and the budget's digest.
+
+    `table` may hold inf; `memos` hold None for a rollout that failed, by the key of what they are objectives of;
+    `population`, its `objectives` (None: failed or turned away) and `random` (PyGAD's generators) are of the last
+    generation; `evaluations` count MACs by phase.
+    """
 
     model_config = ConfigDict(extra="forbid", ser_json_inf_nan="constants")
 
-    format: Literal[1] = 1
+    format: Literal[2] = 2
     options: SearchOptions
     model: ModelIdentity
+    code: str
+    budget: str
     table: dict[str, float] = Field(default_factory=dict)
-    memo: list[tuple[Genome, float | None]] = Field(default_factory=list)
+    memos: dict[str, list[tuple[Genome, float | None]]] = Field(default_factory=dict)
+    evaluations: dict[str, int] = Field(default_factory=dict)
     generations: list[Generation] = Field(default_factory=list)
     population: list[Genome] = Field(default_factory=list)
+    objectives: list[float | None] = Field(default_factory=list)
     random: JsonValue = None
-    held_out: list[tuple[Genome, float | None]] = Field(default_factory=list)
     seconds: dict[str, float] = Field(default_factory=dict)
     stopped: Literal["generations", "time limit"] | None = None
 
@@ -60,22 +69,22 @@ class SearchState(BaseModel):
         path = folder / STATE_FILE
         try:
             document = json.loads(path.read_text())
-            if not isinstance(document, dict) or document.get("format") != 1:
+            if not isinstance(document, dict) or document.get("format") != 2:
                 raise ValueError(f"format {document.get('format') if isinstance(document, dict) else None!r}")
             return cls.model_validate(document)
         except (OSError, ValueError, ValidationError) as error:
             raise SearchError(
                 f"cannot read the search's state {path}",
-                expected="a checkpoint of format 1 written by this version",
+                expected="a checkpoint of format 2 written by this version",
                 found=str(error)[:300],
                 remedy="Search into an empty folder.",
             ) from error
 
 
-def open_state(folder: Path, options: SearchOptions, model: ModelIdentity, *, resume: bool) -> SearchState:
-    """A new search's state in an empty folder, or the one to resume.
+def open_state(folder: Path, new: SearchState, *, resume: bool) -> SearchState:
+    """The `new` state in an empty folder, or the one to resume.
 
-    SearchError for a folder that holds something else, and for a resume under other options or another model.
+    SearchError for a folder that holds something else, and for a resume under other options, model, budget or code.
     """
     present = sorted(path.name for path in folder.glob("*") if not path.name.startswith("."))
     if STATE_FILE not in present:
@@ -86,7 +95,7 @@ def open_state(folder: Path, options: SearchOptions, model: ModelIdentity, *, re
                 found=", ".join(present[:5]),
                 remedy="Give another folder.",
             )
-        return SearchState(options=options, model=model)
+        return new
     if not resume:
         raise SearchError(
             f"{folder} already holds a search",
@@ -95,12 +104,12 @@ def open_state(folder: Path, options: SearchOptions, model: ModelIdentity, *, re
             remedy="Go on with it by --resume, or give another folder.",
         )
     state = SearchState.load(folder)
-    _require_same(state, options, model)
+    _require_same(state, new)
     return state
 
 
-def _require_same(state: SearchState, options: SearchOptions, model: ModelIdentity) -> None:
-    difference = state.options.difference(options)
+def _require_same(state: SearchState, new: SearchState) -> None:
+    difference = state.options.difference(new.options)
     if difference:
         raise SearchError(
             "the search to resume has other options",
@@ -108,10 +117,18 @@ def _require_same(state: SearchState, options: SearchOptions, model: ModelIdenti
             found=difference,
             remedy="Resume with the same options, or search into another folder.",
         )
-    if state.model != model:
+    if state.model != new.model:
         raise SearchError(
             "the search to resume is of another model",
             expected=f"{state.model.class_name} {state.model.fingerprint[:16]}",
-            found=f"{model.class_name} {model.fingerprint[:16]}",
+            found=f"{new.model.class_name} {new.model.fingerprint[:16]}",
             remedy="Search the changed model into another folder.",
         )
+    for what, ours, theirs in (("code", state.code, new.code), ("costs", state.budget, new.budget)):
+        if ours != theirs:
+            raise SearchError(
+                f"the search to resume began with other {what}",
+                expected=f"{what} of digest {ours[:16]}",
+                found=theirs[:16],
+                remedy="What it knows may no longer hold: search into another folder.",
+            )

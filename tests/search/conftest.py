@@ -23,6 +23,7 @@ def small_options(**changes: Any) -> SearchOptions:
         "elite": 2,
         "generations": 3,
         "probes": 4,
+        "screen_probes": 2,
         "table_probes": 2,
         "candidates": 2,
         "threads": 1,

@@ -1,98 +1,118 @@
 import json
+from collections.abc import Sequence
 from dataclasses import replace
 from math import inf
 
 import numpy as np
 import pytest
 
+from diffes.schedule import BlockPlan
 from search.budget import Budget
 from search.error_table import Errors
 from search.evolution import Evolution, Moment
-from search.genome import Genome
+from search.genome import Genome, GenomeSpace
+from search.ladder import Ladder, Rung
 from search.memo import Memo
+from search.operators import Operators
+from search.surrogate import Surrogate
 
+SPACE = GenomeSpace.of((BlockPlan(4, 64),), stages=4)
 BUDGET = Budget(np.tile(np.arange(5) * 10, (8, 1)), dense=400, wanted=130)
 GOAL = np.array([4, 0, 3, 0, 4, 0, 2, 0])
 FLAT = np.zeros((8, 5))  # a table that knows nothing
 
 
-class Judge:
-    """Squared distance to a goal, remembered; counts what it really computes."""
+class Probes:
+    """Squared distance to a goal, remembered; counts what it really computes, and stops after some of it."""
+
+    def __init__(self, probes: int, goal: Sequence[int]) -> None:
+        self.goal = np.array(goal)
+        self.computed: list[Genome] = []
+        self.stop_after = inf
+        self.rung = Rung(probes, Memo(), self)
+
+    def __call__(self, genomes: Sequence[Genome]) -> None:
+        for genome in genomes:
+            if len(self.computed) == self.stop_after:
+                self.stop_after = inf
+                raise KeyboardInterrupt
+            self.computed.append(genome)
+            self.rung.memo.add(genome, float(((np.array(genome) - self.goal) ** 2).sum()))
+
+
+class Course:
+    """Two rungs that all but agree, and the ladder over them."""
 
     def __init__(self) -> None:
-        self.memo = Memo()
-        self.computed: list[Genome] = []
+        self.few, self.more = Probes(1, (GOAL + 1).tolist()), Probes(3, GOAL.tolist())
+        self.ladder = Ladder((self.few.rung, self.more.rung))
 
-    def __call__(self, genome: Genome) -> float:
-        if genome not in self.memo:
-            self.computed.append(genome)
-            self.memo.add(genome, float(((np.array(genome) - GOAL) ** 2).sum()))
-        return self.memo[genome]
+    def evolution(self, generations: int = 12, errors: Errors = FLAT) -> Evolution:
+        operators = Operators(SPACE, BUDGET)
+        return Evolution(operators, Surrogate(errors), self.ladder, elite=3, generations=generations, seed=7)
 
-
-def first_moment(judge: Judge) -> Moment:
-    random = np.random.RandomState(0)
-    population = [tuple(BUDGET.repaired(np.full(8, 1), random).tolist()) for _ in range(10)]
-    for genome in population:
-        judge(genome)
-    return Moment(0, population, len(judge.memo))
+    def begin(self) -> Moment:
+        random = np.random.RandomState(0)
+        population = [tuple(BUDGET.repaired(np.full(8, 1), random).tolist()) for _ in range(10)]
+        return self.evolution().begin(population)
 
 
-def evolution(judge: Judge, generations: int = 12, errors: Errors = FLAT) -> Evolution:
-    return Evolution(BUDGET, errors, judge.memo, judge, elite=3, generations=generations, seed=7)
-
-
-def whole_run() -> tuple[Judge, list[Moment]]:
-    judge, moments = Judge(), list[Moment]()
-    evolution(judge).run(first_moment(judge), moments.append)
-    return judge, moments
+def whole_run() -> tuple[Course, list[Moment]]:
+    course, moments = Course(), list[Moment]()
+    course.evolution().run(course.begin(), moments.append)
+    return course, moments
 
 
 def test_the_best_never_gets_worse_and_gets_better() -> None:
-    judge, moments = whole_run()
-    best = [min(judge.memo[genome] for genome in moment.population) for moment in moments]
+    _, moments = whole_run()
+    best = [min(moment.objectives) for moment in moments]
     assert best == sorted(best, reverse=True)
-    assert best[-1] < min(judge.memo[genome] for genome in first_moment(judge).population)
+    assert best[-1] < min(Course().begin().objectives)
 
 
-def test_every_genome_ever_evaluated_is_within_the_budget() -> None:
-    judge, _ = whole_run()
-    assert len(judge.computed) > 60
-    assert all(BUDGET.feasible(genome) for genome in judge.computed)
+def test_every_genome_ever_seen_is_within_the_budget() -> None:
+    course, _ = whole_run()
+    assert len(course.few.computed) > 60
+    assert all(BUDGET.feasible(genome) for genome in course.few.computed)
 
 
 def test_offspring_are_genomes_not_seen_before() -> None:
-    judge, moments = whole_run()
-    counts = [moment.evaluated for moment in moments]
-    assert np.diff(counts).tolist() == [7] * 11
-    assert len(judge.computed) == len(judge.memo)
+    course, moments = whole_run()
+    assert np.diff([moment.seen for moment in moments]).tolist() == [7] * 11
+    assert len(course.few.computed) == course.ladder.seen
+
+
+def test_few_offspring_are_run_on_all_probes_and_none_of_the_others_survives() -> None:
+    course, moments = whole_run()
+    assert len(course.more.computed) < 0.7 * len(course.few.computed)
+    for before, after in zip(moments, moments[1:], strict=False):
+        survivors = sorted(before.objectives)[:3]
+        assert max(survivors) < inf
+        assert survivors == after.objectives[:3]
 
 
 @pytest.mark.parametrize("stop", [1, 5, 11])
 def test_going_on_after_a_generation_equals_never_having_stopped(stop: int) -> None:
     whole, moments = whole_run()
-    judge, parts = Judge(), list[Moment]()
-    evolution(judge, stop).run(first_moment(judge), parts.append)
-    evolution(judge).run(json_again(parts[-1]), parts.append)
+    course, parts = Course(), list[Moment]()
+    course.evolution(stop).run(course.begin(), parts.append)
+    course.evolution().run(json_again(parts[-1]), parts.append)
     assert parts == moments
-    assert judge.memo.entries() == whole.memo.entries()
+    assert course.ladder.memo.entries() == whole.ladder.memo.entries()
 
 
-@pytest.mark.parametrize("after", [18, 30, 75])
-def test_a_generation_cut_short_is_repeated_without_computing_anything_twice(after: int) -> None:
+@pytest.mark.parametrize(("rung", "after"), [("few", 18), ("few", 30), ("few", 75), ("more", 15), ("more", 30)])
+def test_a_generation_cut_short_is_repeated_without_computing_anything_twice(rung: str, after: int) -> None:
     whole, moments = whole_run()
-    judge, parts = Judge(), list[Moment]()
-
-    def until_cut(genome: Genome) -> float:
-        if len(judge.computed) == after and genome not in judge.memo:
-            raise KeyboardInterrupt
-        return judge(genome)
-
+    course, parts = Course(), list[Moment]()
+    moment = course.begin()
+    getattr(course, rung).stop_after = after
     with pytest.raises(KeyboardInterrupt):
-        replace(evolution(judge), evaluate=until_cut).run(first_moment(judge), parts.append)
-    evolution(judge).run(json_again(parts[-1]), parts.append)
+        course.evolution().run(moment, parts.append)
+    course.evolution().run(json_again(parts[-1] if parts else moment), parts.append)
     assert parts == moments
-    assert judge.computed == whole.computed
+    assert course.few.computed == whole.few.computed
+    assert course.more.computed == whole.more.computed
 
 
 def json_again(moment: Moment) -> Moment:
@@ -101,24 +121,31 @@ def json_again(moment: Moment) -> Moment:
 
 
 def test_a_genome_that_fails_does_not_survive() -> None:
-    judge, moments = Judge(), list[Moment]()
-    moment = first_moment(judge)
-    judge.memo.add(moment.population[0], inf)
-    evolution(judge).run(moment, moments.append)
+    course, moments = Course(), list[Moment]()
+    moment = course.begin()
+    failed = replace(moment, objectives=[inf, *moment.objectives[1:]])
+    course.evolution().run(failed, moments.append)
     assert moment.population[0] not in moments[0].population
 
 
-def test_a_table_that_knows_better_finds_better_schedules_as_fast() -> None:
+def test_a_first_population_of_failures_can_be_bred_from() -> None:
+    course, moments = Course(), list[Moment]()
+    moment = course.begin()
+    course.evolution(2).run(replace(moment, objectives=[inf] * len(moment.population)), moments.append)
+    assert min(moments[-1].objectives) < inf
+
+
+def test_a_surrogate_that_knows_better_finds_better_schedules_as_fast() -> None:
     knowing = (np.arange(5) - GOAL[:, None]) ** 2.0
     best = []
     for errors in (knowing, FLAT):
-        judge = Judge()
-        evolution(judge, 3, errors).run(first_moment(judge), lambda _moment: None)
-        best.append(judge.memo[judge.memo.best(1)[0]])
+        course, moments = Course(), list[Moment]()
+        course.evolution(3, errors).run(course.begin(), moments.append)
+        best.append(min(moments[-1].objectives))
     assert best[0] < best[1]
 
 
 def test_nothing_is_left_to_do_after_the_last_generation() -> None:
-    judge, moments = Judge(), list[Moment]()
-    evolution(judge, generations=0).run(first_moment(judge), moments.append)
+    course, moments = Course(), list[Moment]()
+    course.evolution(generations=0).run(course.begin(), moments.append)
     assert moments == []

@@ -9,7 +9,7 @@ from torch import Tensor
 from diffes.pruning.model import PrunedModel
 from diffes.rollout import initial_state
 from diffes.schedule import StagePlan
-from search.fitness import Distance
+from search.fitness import Distance, SerialEvaluator
 from search.rollouts import Probes
 
 HALF = (2, 2) * 5
@@ -42,7 +42,7 @@ def test_a_late_change_runs_only_the_late_steps(distance: Distance, monkeypatch:
         return denoise(model, plan, *given)
 
     monkeypatch.setattr(PrunedModel, "denoise", counted)
-    distance(distance.space.single(4, "heads", 1))
+    distance(distance.space.single(8, 1))
     assert len(steps) == 1
 
 
@@ -52,6 +52,39 @@ def test_pixels_are_compared_as_they_are_shown(distance: Distance) -> None:
     assert replace(distance, clip=float("inf")).between(beyond, torch.ones_like(beyond)) == 4
 
 
+@pytest.mark.parametrize("value", [torch.nan, torch.inf])
+def test_clipping_hides_no_sample_that_is_not_finite(value: float, distance: Distance) -> None:
+    dense = torch.zeros(1, 3, 8, 8)
+    assert isnan(distance.between(dense.index_fill(3, torch.tensor(0), value), dense))
+
+
 def test_samples_that_are_not_finite_give_nan(distance: Distance, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(PrunedModel, "denoise", lambda _self, _plan, latents, _conditions: latents * torch.nan)
     assert isnan(distance(HALF))
+
+
+@pytest.mark.parametrize("genome", [HALF, (0,) * 8 + (1, 4), (0,) * 10], ids=["all", "late", "dense"])
+def test_work_is_what_the_denoiser_did(
+    distance: Distance, monkeypatch: pytest.MonkeyPatch, genome: tuple[int, ...]
+) -> None:
+    done: list[int] = []
+    denoise = PrunedModel.denoise
+
+    def counted(model: PrunedModel, plan: StagePlan, latents: Tensor, *given: Any) -> Tensor:
+        done.append(len(latents) * model.architecture.macs(plan))
+        return denoise(model, plan, latents, *given)
+
+    monkeypatch.setattr(PrunedModel, "denoise", counted)
+    distance(genome)
+    assert distance.work(genome) == sum(done)
+
+
+def test_an_objective_depends_on_no_other_genome_of_its_batch(distance: Distance) -> None:
+    evaluate = SerialEvaluator(distance)
+    others = [(1, 0) * 5, (0, 3) * 5]
+    assert evaluate([HALF, *others])[0] == evaluate([*others, HALF])[2] == evaluate([HALF])[0] == distance(HALF)
+
+
+def test_the_mean_over_parts_of_the_probes_is_the_objective(distance: Distance) -> None:
+    first, rest = distance.rows(slice(0, 1)), distance.rows(slice(1, 4))
+    assert (first(HALF) + 3 * rest(HALF)) / 4 == pytest.approx(distance(HALF), rel=1e-5)

@@ -2,49 +2,85 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
+from diffes.schedule import BlockPlan
 from search.budget import Budget
-from search.operators import cross, select, switch_levels
-from tests.search.strategies import any_levels, budgets
+from search.genome import GenomeSpace
+from search.operators import Operators, select
+from tests.search.strategies import any_levels, searches
+
+Search = tuple[GenomeSpace, Budget]
+SPACE = GenomeSpace.of((BlockPlan(4, 64),) * 3, 2, "block")
+EVEN = Budget(np.tile(np.arange(5) * 10, (12, 1)), dense=600, wanted=200)
 
 
-@given(budgets(), st.integers(0, 1000))
-def test_a_level_switch_conserves_the_budget(budget: Budget, seed: int) -> None:
+@given(searches(), st.integers(0, 1000))
+def test_every_mutation_conserves_the_budget(search: Search, seed: int) -> None:
+    operators, random = Operators(*search), np.random.RandomState(seed)
+    levels = search[1].repaired(any_levels(search[1], random), random)
+    assert search[1].feasible(operators.mutated(levels, random))
+    assert search[1].feasible(operators.level_switched(levels, random))
+
+
+@given(searches(), st.integers(0, 1000))
+def test_a_skip_conserves_the_budget(search: Search, seed: int) -> None:
     random = np.random.RandomState(seed)
-    levels = budget.repaired(any_levels(budget, random), random)
-    assert budget.feasible(switch_levels(levels, budget, random))
+    levels = search[1].repaired(any_levels(search[1], random), random)
+    assert search[1].feasible(Operators(*search).skip_switched(levels, random))
 
 
-@given(budgets(), st.integers(0, 1000))
-def test_crossing_conserves_the_budget(budget: Budget, seed: int) -> None:
+@given(searches(), st.integers(0, 1000))
+def test_crossing_conserves_the_budget(search: Search, seed: int) -> None:
     random = np.random.RandomState(seed)
-    mother, father = (budget.repaired(any_levels(budget, random), random) for _ in range(2))
-    assert budget.feasible(cross(mother, father, budget, random))
+    mother, father = (search[1].repaired(any_levels(search[1], random), random) for _ in range(2))
+    assert search[1].feasible(Operators(*search).crossed(mother, father, random))
 
 
-@given(budgets(), st.integers(0, 1000))
-def test_operators_leave_their_arguments_alone(budget: Budget, seed: int) -> None:
-    random = np.random.RandomState(seed)
-    mother, father = (budget.repaired(any_levels(budget, random), random) for _ in range(2))
+@given(searches(), st.integers(0, 1000))
+def test_operators_leave_their_arguments_alone(search: Search, seed: int) -> None:
+    operators, random = Operators(*search), np.random.RandomState(seed)
+    mother, father = (search[1].repaired(any_levels(search[1], random), random) for _ in range(2))
     before = mother.copy(), father.copy()
-    switch_levels(mother, budget, random)
-    cross(mother, father, budget, random)
+    operators.mutated(mother, random)
+    operators.crossed(mother, father, random)
     assert np.array_equal(mother, before[0])
     assert np.array_equal(father, before[1])
 
 
-@given(budgets(), st.integers(0, 1000))
-def test_crossing_equal_parents_gives_the_parent(budget: Budget, seed: int) -> None:
+@given(searches(), st.integers(0, 1000))
+def test_crossing_equal_parents_gives_the_parent(search: Search, seed: int) -> None:
     random = np.random.RandomState(seed)
-    parent = budget.repaired(any_levels(budget, random), random)
-    assert np.array_equal(cross(parent, parent, budget, random), parent)
+    parent = search[1].repaired(any_levels(search[1], random), random)
+    assert np.array_equal(Operators(*search).crossed(parent, parent, random), parent)
 
 
 def test_a_switch_reaches_other_genomes() -> None:
-    budget = Budget(np.tile(np.arange(5) * 10, (6, 1)), dense=300, wanted=100)
     random = np.random.RandomState(0)
-    start = budget.repaired(np.full(6, 2), random)
-    reached = {tuple(switch_levels(start, budget, random).tolist()) for _ in range(200)}
-    assert len(reached) > 30
+    start = EVEN.repaired(np.full(12, 2), random)
+    operators = Operators(SPACE, EVEN)
+    reached = {tuple(operators.level_switched(start, random).tolist()) for _ in range(200)}
+    assert len(reached) > 60
+
+
+def test_a_skip_takes_a_whole_block_group_to_the_top_and_another_brings_it_back() -> None:
+    random = np.random.RandomState(0)
+    operators = Operators(SPACE, EVEN)
+    start = np.full(12, 2)
+    start[4:] = 1
+    start = EVEN.repaired(start, random)
+    skipped = [operators.skip_switched(start, random) for _ in range(20)]
+    assert all((levels.reshape(-1, 2) == 4).all(axis=1).any() for levels in skipped)
+    restored = [operators.skip_switched(levels, random) for levels in skipped for _ in range(10)]
+    assert any(not (levels.reshape(-1, 2) == 4).all(axis=1).any() for levels in restored)
+
+
+def test_mutation_skips_only_where_the_space_does() -> None:
+    random = np.random.RandomState(0)
+    space = GenomeSpace.of((BlockPlan(4, 64),) * 3, 2, "block", depth="none")
+    budget = Budget(np.tile(np.arange(4) * 10, (12, 1)), dense=600, wanted=200)
+    levels = budget.repaired(np.zeros(12, dtype=np.int64), random)
+    for _ in range(50):
+        levels = Operators(space, budget).mutated(levels, random)
+        assert space.plans(levels.tolist())
 
 
 def test_selection_takes_the_fittest_and_keeps_the_order_of_equals() -> None:

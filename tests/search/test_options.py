@@ -16,7 +16,8 @@ def test_the_quick_options_are_valid_and_limited() -> None:
 
 @pytest.mark.parametrize(
     ("field", "value"),
-    [("macs", 0.0), ("macs", 1.0), ("population", 3), ("probes", 0), ("dtype", "int8"), ("table_levels", 1)],
+    [("macs", 0.0), ("macs", 1.0), ("population", 3), ("probes", 0), ("dtype", "int8"), ("table_levels", 1)]
+    + [("genes", "group:0"), ("genes", "layer"), ("widths", "loose"), ("depth", "deep"), ("screen_probes", 0)],
 )
 def test_a_wrong_option_is_named(field: str, value: object) -> None:
     with pytest.raises(InvalidInput) as caught:
@@ -60,3 +61,27 @@ def test_the_last_two_levels_are_always_measured_and_no_level_the_model_lacks(pa
 def test_another_time_limit_is_the_same_search() -> None:
     assert small_options(time_limit=5).difference(small_options()) == ""
     assert small_options(seed=1).difference(small_options()) == "seed: 1 → 0"
+
+
+@pytest.mark.parametrize(
+    "values",
+    [{}, {"macs": 0.3, "weights": 0.3}, {"latency": 0.3}, {"macs": 0.3, "latency_table": "t.json"}],
+    ids=["none", "two", "latency without a table", "a table without latency"],
+)
+def test_there_is_exactly_one_budget(values: dict[str, object]) -> None:
+    with pytest.raises(InvalidInput, match="one budget|together or neither"):
+        SearchOptions.checked(values)
+
+
+@pytest.mark.parametrize("cost", ["macs", "weights", "latency"])
+def test_the_budget_given_is_the_one_searched_for(cost: str) -> None:
+    table = {"latency_table": "t.json"} if cost == "latency" else {}
+    options = SearchOptions.checked({cost: 0.25, **table})
+    assert (options.cost, options.share) == (cost, 0.25)
+
+
+@given(st.integers(1, 20), st.one_of(st.none(), st.integers(1, 20)))
+def test_rungs_share_out_all_probes(probes: int, screened: int | None) -> None:
+    rungs = small_options(probes=probes, screen_probes=screened).rungs
+    assert [i for rung in rungs for i in range(rung.start, rung.stop)] == list(range(probes))
+    assert len(rungs) == (2 if screened is not None and screened < probes else 1)

@@ -5,6 +5,8 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
+from diffes.schedule import BlockPlan
+from search.genome import GenomeSpace
 from search.plots import Picture, save_plot
 
 PICTURE = Picture(
@@ -12,7 +14,7 @@ PICTURE = Picture(
     references={"uniform": 0.7},
     objective="mse",
     genome=(1, 2, 0, 0),
-    parts=4,
+    space=GenomeSpace.of((BlockPlan(4, 64),) * 8, 2),
     executed=[2, 0],
     removed=0.375,
 )
@@ -36,3 +38,11 @@ def test_the_picture_shows_convergence_and_schedule(tmp_path: Path) -> None:
 def test_a_search_that_ended_early_can_be_drawn(objectives: list[float], tmp_path: Path) -> None:
     save_plot(replace(PICTURE, objectives=objectives, references={}), tmp_path / "early.png")
     assert (tmp_path / "early.png").stat().st_size > 0
+
+
+@pytest.mark.parametrize("genes", ["block", "group:3"])
+@pytest.mark.parametrize("widths", ["separate", "tied"])
+def test_a_schedule_of_any_space_can_be_drawn(genes: str, widths: str, tmp_path: Path) -> None:
+    space = GenomeSpace.of((BlockPlan(4, 64),) * 8, 2, genes, widths)  # type: ignore[arg-type]
+    one, other = (replace(PICTURE, space=space, genome=space.single(gene, 4)) for gene in (0, 1))
+    assert pixels(one, tmp_path / "a.png") != pixels(other, tmp_path / "b.png")

@@ -9,7 +9,8 @@ import pytest
 from diffes.pruning.calibration import Calibration, CalibrationSpec
 from diffes.schedule import Schedule
 from search.error_table import errors_of
-from search.memo import Memo
+from search.evaluations import Evaluations
+from search.memo import Memo, code_version
 from search.population import References
 from search.problem import Problem
 from search.report import Findings, write_report, write_table
@@ -22,13 +23,20 @@ UNIFORM, KNAPSACK = (2,) * 10, (1, 3) * 5
 def findings(problem: Problem, tiny_calibration: Calibration) -> Findings:
     return Findings(
         problem=problem,
-        state=SearchState(options=problem.options, model=problem.checkpoint.identity, stopped="generations"),
+        state=SearchState(
+            options=problem.options,
+            model=problem.checkpoint.identity,
+            code=code_version(),
+            budget=problem.budget_digest,
+            stopped="generations",
+        ),
         memo=Memo([(KNAPSACK, 0.2), (UNIFORM, 0.4), ((4,) * 10, None)]),
         held_out=Memo([(KNAPSACK, 0.25), (UNIFORM, 0.5)]),
         references=References(KNAPSACK, UNIFORM),
         predicted=0.15,
         chosen=KNAPSACK,
         calibration=tiny_calibration,
+        evaluations=Evaluations({"table": 3000, "evolve": 5000}, dense=1000),
     )
 
 
@@ -54,6 +62,7 @@ def test_the_log_holds_what_was_compared(findings: Findings, tmp_path: Path) -> 
     assert log["excluded"] == 1
     assert log["knapsack"]["predicted"] == 0.15
     assert log["uniform"]["held_out"] == 0.5
+    assert log["evaluations"] == {"table": 3.0, "evolve": 5.0, "total": 8.0}
     assert log["budget"]["achieved"] == findings.problem.budget.removed(KNAPSACK)
 
 
@@ -72,11 +81,15 @@ def test_the_summary_gives_the_ratio_to_uniform(findings: Findings) -> None:
 
 
 def test_the_table_keeps_what_was_measured_and_what_follows(problem: Problem, tmp_path: Path) -> None:
-    table = {entry.name: float(entry.level or 1) for entries in problem.passes for entry in entries}
-    table["4/heads/4"] = inf
+    table = {
+        entry.name: float(entry.level if entry.gene is not None else 4.0)
+        for entries in problem.passes
+        for entry in entries
+    }
+    table["4/0/heads/4"] = inf
     errors = errors_of(table, problem.space, problem.budget, problem.table_levels)
     write_table(problem, table, errors, tmp_path)
     document = written(tmp_path / "table.json")
-    assert document["measured"]["4/heads/4"] is None
-    assert document["errors"]["4/heads"] == [0, 1, 2, 3, None]
-    assert document["errors"]["0/heads"] == [0, 0, 0, 0, 0]
+    assert document["measured"]["4/0/heads/4"] is None
+    assert document["errors"]["4/0/heads"] == [0, 1, 2, 3, None]
+    assert document["errors"]["0/0/heads"] == [0, 0, 0, 0, 0]

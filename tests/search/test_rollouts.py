@@ -27,11 +27,29 @@ def test_splitting_into_batches_changes_nothing(rollouts: Rollouts) -> None:
     assert torch.allclose(whole.final, split.final, atol=1e-5)
 
 
-def test_the_teacher_knows_the_state_before_every_stage_that_runs(problem: Problem, rollouts: Rollouts) -> None:
+def test_the_teacher_knows_the_state_before_every_step(problem: Problem, rollouts: Rollouts) -> None:
     teacher = Teacher.of(rollouts, Probes.drawn(2, 0, rollouts))
     assert rollouts.executed == [stage for stage, steps in enumerate(problem.executed) if steps]
-    assert set(teacher.states) >= {rollouts.first_step(stage) for stage in rollouts.executed}
+    assert sorted(teacher.states) == [0, 1, 2, 3, 4]
     assert torch.equal(teacher.states[4].latents, teacher.final)
+
+
+def test_some_of_a_teachers_probes_are_a_teacher(rollouts: Rollouts) -> None:
+    teacher = Teacher.of(rollouts, Probes.drawn(3, 0, rollouts))
+    last = teacher.rows(slice(2, 3))
+    assert last.labels.tolist() == [2]
+    assert torch.equal(last.final[0], teacher.final[2])
+    assert torch.equal(last.states[1].latents[0], teacher.states[1].latents[2])
+
+
+def test_the_middle_step_of_a_stage_is_one_of_its_own(rollouts: Rollouts) -> None:
+    for stage in rollouts.executed:
+        assert rollouts.step_stages[rollouts.middle_step(stage)] == stage
+
+
+def test_guidance_doubles_the_rows(rollouts: Rollouts) -> None:
+    assert rollouts.rows(3) == 6
+    assert replace(rollouts, guidance=1).rows(3) == 3
 
 
 def test_a_dense_model_that_diverges_is_refused(rollouts: Rollouts) -> None:
