@@ -5,13 +5,12 @@ from typing import Protocol
 
 from diffes.checkpoint import Checkpoint
 from diffes.errors import SearchError
+from diffes.precision import dtype_of
 from diffes.pruning.cost import plan_macs, plan_weight_bytes
 from diffes.pruning.mode import Compensation
 from diffes.schedule import StagePlan
 from search.budget import PlanCost
 from search.options import SearchOptions
-
-_ITEM_BYTES = {"float32": 4, "bfloat16": 2}
 
 
 class PlanLatency(Protocol):
@@ -34,7 +33,7 @@ def cost_of(checkpoint: Checkpoint, options: SearchOptions, latency: PlanLatency
     if options.cost == "macs":
         return Cost(lambda plan: plan_macs(architecture, plan, compensation), "MACs")
     if options.cost == "weights":
-        item = _ITEM_BYTES[options.dtype]
+        item = dtype_of(options.dtype).itemsize
         return Cost(lambda plan: plan_weight_bytes(architecture, plan, compensation, item), "weight bytes")
     if latency is None:
         raise SearchError(

@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from diffes.precision import rounding
 from diffes.sampling import guide
 from diffes.schedule import StagePlan
 from search.fitness import Distance
@@ -42,7 +43,8 @@ class ForcedStep:
         denoiser: Any = self._rollouts.model.denoiser(plan)
         total, count = 0.0, 0
         for part in self._parts:
-            out = self._guided(denoiser.resume(first, part.entries[first], **part.conditions).float())
+            with rounding(self._rollouts.arithmetic):
+                out = self._guided(denoiser.resume(first, part.entries[first], **part.conditions).float())
             total += float((out.double() - part.prediction.double()).square().sum())
             count += out.numel()
         return total / count
@@ -57,7 +59,8 @@ class ForcedStep:
             entries: dict[int, Tensor] = {}
             denoiser.entry = entries.__setitem__
             try:
-                out = denoiser(latents, **conditions).float()
+                with rounding(self._rollouts.arithmetic):
+                    out = denoiser(latents, **conditions).float()
             finally:
                 denoiser.entry = None
             yield _Rows(conditions, entries, self._guided(out))

@@ -8,6 +8,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationErr
 
 from diffes.checkpoint import Checkpoint
 from diffes.errors import InvalidInput
+from diffes.precision import Arithmetic, fastest_arithmetic
 from diffes.pruning.calibration import CalibrationSpec
 from diffes.pruning.data import looking_at
 from diffes.pruning.mode import Compensation
@@ -17,7 +18,6 @@ from search.objectives import require_name
 
 ObjectiveName = Annotated[str, AfterValidator(require_name)]
 TableMethod = Literal["teacher-forced", "rollout"]
-Dtype = Literal["float32", "bfloat16"]
 CostName = Literal["macs", "latency", "weights"]
 COSTS: tuple[CostName, ...] = ("macs", "latency", "weights")
 
@@ -32,7 +32,8 @@ class SearchOptions(BaseModel):
     `probes` images measure a candidate; one that is worse on the first `screen_probes` than every survivor is not run
     on the others (None: all are). The first `table_probes` measure an entry of the error table; `table_levels` None
     measures every level, otherwise that many, and the levels between are interpolated. `candidates` of the best
-    schedules are compared on held-out noise at the end. `batch` limits the images run at once. `time_limit` is in
+    schedules are compared on held-out noise at the end. `batch` limits the images run at once. `dtype` is how
+    rollouts calculate; the default is the device's fastest, written down as what it came to. `time_limit` is in
     seconds and makes a search irreproducible; calibration, table and one schedule are completed whatever it says.
     """
 
@@ -66,8 +67,8 @@ class SearchOptions(BaseModel):
     candidates: int = Field(default=4, ge=1)
     seed: int = Field(default=0, ge=0, lt=1 << 16)
     batch: int = Field(default=64, ge=1)
-    dtype: Dtype = "float32"
     device: str = "cpu"
+    dtype: Arithmetic = Field(default_factory=lambda known: fastest_arithmetic(known.get("device", "cpu")))
     threads: int | None = Field(default=None, ge=1)
     time_limit: float | None = Field(default=None, gt=0)
 
@@ -78,6 +79,12 @@ class SearchOptions(BaseModel):
             raise ValueError(f"one budget, of {', '.join(COSTS)}; found {' and '.join(given) or 'none'}")
         if (self.latency is None) != (self.latency_table is None):
             raise ValueError("latency and latency_table together or neither")
+        return self
+
+    @model_validator(mode="after")
+    def _arithmetic_of_the_device(self) -> Self:
+        if self.dtype == "tf32" and not self.device.startswith("cuda"):
+            raise ValueError(f"dtype tf32 is a GPU's; {self.device} calculates in float32 or bfloat16")
         return self
 
     @classmethod
@@ -94,7 +101,6 @@ class SearchOptions(BaseModel):
             table_probes=4,
             table_levels=4,
             candidates=2,
-            dtype="bfloat16",
             device=device,
             time_limit=time_limit,
         )

@@ -10,6 +10,7 @@ from pydantic import JsonValue
 
 from diffes.checkpoint import Checkpoint
 from diffes.errors import SearchError
+from diffes.precision import dtype_of
 from diffes.pruning.calibration import Calibration
 from diffes.pruning.model import PrunedModel
 from diffes.sampling import Trajectory, trajectory
@@ -29,7 +30,6 @@ _CONDITIONS = {
     *("genes", "widths", "depth", "stages", "guidance", "compensation"),
     *("objective", "features", "seed", "probes", "batch", "dtype", "device", "threads"),
 }
-_DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 
 
 @dataclass(frozen=True)
@@ -86,10 +86,10 @@ class Problem:
         options, architecture = self.options, self.checkpoint.architecture
         state = self.checkpoint.denoiser_state()
         weights = {name: tensor.float() for name, tensor in architecture.convert(state).items()}
-        dtype = _DTYPES[options.dtype]
+        dtype = dtype_of(options.dtype)
         compensation, device = options.compensation, torch.device(options.device)
         model = PrunedModel(architecture, weights, calibration, compensation, device=device, dtype=dtype)
-        return Rollouts(model, self.path, options.guidance, self.step_stages, options.batch)
+        return Rollouts(model, self.path, options.guidance, self.step_stages, options.batch, options.dtype)
 
     def distance(self, rollouts: Rollouts, *, held_out: bool = False) -> Distance:
         """The objective on the search's probes, or on the held-out ones; rolls the dense model out."""

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from diffes.errors import SearchError
+from diffes.precision import Arithmetic, rounding
 from diffes.pruning.model import PrunedModel
 from diffes.rollout import State, initial_state, run, seeded_noise
 from diffes.sampling import Trajectory
@@ -39,13 +40,14 @@ class Probes:
 
 @dataclass(frozen=True)
 class Rollouts:
-    """How probes are run: model, trajectory, guidance, which stage runs each step, images at once."""
+    """How probes are run: model, trajectory, guidance, which stage runs each step, images at once, arithmetic."""
 
     model: PrunedModel
     path: Trajectory
     guidance: float
     step_stages: tuple[int, ...]
     batch: int
+    arithmetic: Arithmetic = "float32"
 
     @property
     def dense(self) -> StagePlan:
@@ -84,8 +86,9 @@ class Rollouts:
         for start in range(0, len(labels), self.batch):
             rows = slice(start, start + self.batch)
             unconditional = self.model.architecture.classes
-            part = run(self.model, keys, self.path, state.rows(rows), labels[rows], self.guidance, unconditional, stop)
-            parts.append(part)
+            at = state.rows(rows), labels[rows]
+            with rounding(self.arithmetic):
+                parts.append(run(self.model, keys, self.path, *at, self.guidance, unconditional, stop))
         latents, clean = torch.cat([p.latents for p in parts]), torch.cat([p.clean for p in parts])
         return State(parts[0].index, latents, clean)
 

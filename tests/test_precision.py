@@ -4,7 +4,7 @@ from typing import Any
 import pytest
 import torch
 
-from diffes.precision import full_float32, tf32
+from diffes.precision import dtype_of, fastest_arithmetic, full_float32, rounding, tf32
 
 GPU: list[Any] = [torch.backends.cuda.matmul, torch.backends.cudnn.conv]  # type: ignore[attr-defined]
 CPU: list[Any] = [torch.backends.mkldnn.matmul, torch.backends.mkldnn.conv]  # type: ignore[attr-defined]
@@ -55,3 +55,30 @@ def test_a_failure_inside_restores_too() -> None:
         raise KeyError
 
     assert settings() == before
+
+
+@pytest.mark.parametrize(
+    ("capabilities", "fastest"),
+    [({"avx2": True, "avx512_bf16": True}, "bfloat16"), ({"amx_bf16": True}, "bfloat16"), ({"avx2": True}, "float32")],
+)
+def test_a_cpu_calculates_in_bfloat16_only_where_it_multiplies_it_itself(
+    monkeypatch: pytest.MonkeyPatch, capabilities: dict[str, bool], fastest: str
+) -> None:
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: capabilities)
+    assert fastest_arithmetic("cpu") == fastest
+
+
+def test_a_gpu_calculates_in_tf32() -> None:
+    assert fastest_arithmetic("cuda:1") == "tf32"
+
+
+def test_arithmetic_says_the_numbers_type_and_how_products_round() -> None:
+    assert [dtype_of(name) for name in ("float32", "tf32", "bfloat16")] == [
+        torch.float32,
+        torch.float32,
+        torch.bfloat16,
+    ]
+    with rounding("tf32"):
+        assert settings()[:2] == ["tf32", "tf32"]
+    with rounding("float32"):
+        assert settings() == ["ieee"] * 4

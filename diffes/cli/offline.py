@@ -78,7 +78,12 @@ def search(
     time_limit: Annotated[
         float | None, typer.Option(min=1, help="Seconds after which the best so far is taken.")
     ] = None,
-    dtype: Annotated[str | None, typer.Option(help="float32 or bfloat16, of the rollouts.")] = None,
+    dtype: Annotated[
+        str | None,
+        typer.Option(
+            help="Arithmetic of rollouts: float32, tf32 (a GPU's) or bfloat16. Default: the device's fastest."
+        ),
+    ] = None,
     device: Device = "cpu",
     threads: Threads = None,
 ) -> None:

@@ -4,6 +4,7 @@ from hypothesis import strategies as st
 
 from diffes.checkpoint import Checkpoint
 from diffes.errors import InvalidInput
+from diffes.precision import fastest_arithmetic
 from search.options import SearchOptions
 from tests.search.conftest import small_options
 
@@ -23,6 +24,17 @@ def test_a_wrong_option_is_named(field: str, value: object) -> None:
     with pytest.raises(InvalidInput) as caught:
         SearchOptions.checked({"macs": 0.375, field: value})
     assert caught.value.field == field
+
+
+def test_the_arithmetic_is_the_devices_fastest_unless_given() -> None:
+    assert SearchOptions(macs=0.375).dtype == fastest_arithmetic("cpu")
+    assert SearchOptions(macs=0.375, device="cuda").dtype == "tf32"
+    assert SearchOptions(macs=0.375, device="cuda", dtype="bfloat16").dtype == "bfloat16"
+
+
+def test_tf32_is_refused_on_a_cpu() -> None:
+    with pytest.raises(InvalidInput, match="tf32 is a GPU's"):
+        SearchOptions.checked({"macs": 0.375, "dtype": "tf32"})
 
 
 def test_an_unknown_option_is_named() -> None:
