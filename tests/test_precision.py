@@ -4,7 +4,7 @@ from typing import Any
 import pytest
 import torch
 
-from diffes.precision import dtype_of, fastest_arithmetic, full_float32, rounding, tf32
+from diffes.precision import arithmetic_of, dtype_of, full_float32, rounding, tf32
 
 GPU: list[Any] = [torch.backends.cuda.matmul, torch.backends.cudnn.conv]  # type: ignore[attr-defined]
 CPU: list[Any] = [torch.backends.mkldnn.matmul, torch.backends.mkldnn.conv]  # type: ignore[attr-defined]
@@ -57,19 +57,9 @@ def test_a_failure_inside_restores_too() -> None:
     assert settings() == before
 
 
-@pytest.mark.parametrize(
-    ("capabilities", "fastest"),
-    [({"avx2": True, "avx512_bf16": True}, "bfloat16"), ({"amx_bf16": True}, "bfloat16"), ({"avx2": True}, "float32")],
-)
-def test_a_cpu_calculates_in_bfloat16_only_where_it_multiplies_it_itself(
-    monkeypatch: pytest.MonkeyPatch, capabilities: dict[str, bool], fastest: str
-) -> None:
-    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: capabilities)
-    assert fastest_arithmetic("cpu") == fastest
-
-
-def test_a_gpu_calculates_in_tf32() -> None:
-    assert fastest_arithmetic("cuda:1") == "tf32"
+def test_rollouts_calculate_in_tf32_on_a_gpu_alone() -> None:
+    assert arithmetic_of("cuda:1") == "tf32"
+    assert arithmetic_of("cpu") == "float32"
 
 
 def test_arithmetic_says_the_numbers_type_and_how_products_round() -> None:

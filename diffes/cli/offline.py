@@ -80,9 +80,7 @@ def search(
     ] = None,
     dtype: Annotated[
         str | None,
-        typer.Option(
-            help="Arithmetic of rollouts: float32, tf32 (a GPU's) or bfloat16. Default: the device's fastest."
-        ),
+        typer.Option(help="Arithmetic of rollouts: float32 (default on a CPU), tf32 (on a GPU) or bfloat16."),
     ] = None,
     device: Device = "cpu",
     threads: Threads = None,

@@ -27,7 +27,6 @@ def small_options(**changes: Any) -> SearchOptions:
         "table_probes": 2,
         "candidates": 2,
         "threads": 1,
-        "dtype": "float32",
     }
     return SearchOptions(**(options | changes))
 

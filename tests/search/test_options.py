@@ -4,7 +4,6 @@ from hypothesis import strategies as st
 
 from diffes.checkpoint import Checkpoint
 from diffes.errors import InvalidInput
-from diffes.precision import fastest_arithmetic
 from search.options import SearchOptions
 from tests.search.conftest import small_options
 
@@ -26,8 +25,8 @@ def test_a_wrong_option_is_named(field: str, value: object) -> None:
     assert caught.value.field == field
 
 
-def test_the_arithmetic_is_the_devices_fastest_unless_given() -> None:
-    assert SearchOptions(macs=0.375).dtype == fastest_arithmetic("cpu")
+def test_rollouts_round_on_a_gpu_unless_told_otherwise() -> None:
+    assert SearchOptions(macs=0.375).dtype == "float32"
     assert SearchOptions(macs=0.375, device="cuda").dtype == "tf32"
     assert SearchOptions(macs=0.375, device="cuda", dtype="bfloat16").dtype == "bfloat16"
 
