@@ -150,7 +150,6 @@ class SearchOptions(BaseModel):
         spec = CalibrationSpec(
             self.sampler_of(checkpoint),
             images=self.calibration_images,
-            stages=self.stages,
             damping=self.damping,
             ordering=Compensation.parse(self.compensation).ordering,
         )

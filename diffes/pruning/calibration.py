@@ -145,7 +145,7 @@ def calibrate(
     device: torch.device | str = "cpu",
     progress: Callable[[float], None] = lambda _: None,
 ) -> Calibration:
-    """Run the dense model, gather moments per stage, average them by executed steps, choose dampings, order the units.
+    """Run the dense model, gather moments over its executed steps, choose dampings, order the units.
 
     `data` is the folder of images of a spec whose source is data. `progress` is called with the share done.
     Deterministic for one machine and thread count.

@@ -1,4 +1,4 @@
-"""Run the dense model over a trajectory's steps and gather moments, stage by stage, in two disjoint sets of images."""
+"""Run the dense model over a trajectory's steps and gather moments over all of them, in two disjoint sets of images."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Protocol
@@ -8,11 +8,10 @@ from torch import Tensor
 
 from diffes.architectures import Architecture
 from diffes.checkpoint import Checkpoint
-from diffes.pruning.moments import MomentAccumulator, Moments, weighted_average
+from diffes.pruning.moments import MomentAccumulator, Moments
 from diffes.pruning.spec import CalibrationSpec
 from diffes.rollout import initial_state, seeded_noise, step
 from diffes.sampling import Trajectory, trajectory
-from diffes.schedule import equal_intervals, executed_steps, stage_index
 
 # Calibration noise is never a seed a user or a probe would take. torch's CPU generator reads 32 bits of a seed.
 _SEED_OFFSET = 9 << 28
@@ -44,7 +43,7 @@ class DenseModel:
 class Source(Protocol):
     """Where the dense model's inputs come from: runs images `numbers` through every step of a trajectory.
 
-    Yields each step's timestep before that step is run, so that the caller can set the tap.
+    Yields each step's timestep before that step is run.
     """
 
     def __call__(self, model: DenseModel, path: Trajectory, numbers: Sequence[int], /) -> Iterator[float]: ...
@@ -79,32 +78,25 @@ def gather(
     source: Source,
     progress: Callable[[float], None],
 ) -> tuple[Moments, ...]:
-    """Moments of each half of the images (of the one half there is, for a single image), stages by executed steps."""
+    """Moments of each half of the images (of the one half there is, for a single image).
+
+    Every step of the trajectory weighs the same, so a stage weighs what it executes of them.
+    """
     path = trajectory(spec.sampler.class_name, checkpoint.scheduler_config, spec.sampler.steps)
-    intervals = equal_intervals(checkpoint.train_timesteps, spec.stages)
     halves = [numbers for numbers in _halves(spec.images, checkpoint.architecture.classes) if numbers]
-    taps = [
-        [MomentAccumulator(spec.token_share, 2 * (spec.seed + i) + half) for i in range(spec.stages)]
-        for half in range(len(halves))
-    ]
+    taps = [MomentAccumulator(spec.token_share, 2 * spec.seed + half) for half in range(len(halves))]
     done = 0
-    for half, numbers in enumerate(halves):
+    for tap, numbers in zip(taps, halves, strict=True):
+        model.denoiser.tap = tap  # type: ignore[assignment]
         for start in range(0, len(numbers), spec.batch):
             batch = numbers[start : start + spec.batch]
-            for timestep in source(model, path, batch):
-                model.denoiser.tap = taps[half][stage_index(intervals, timestep)]  # type: ignore[assignment]
+            for _ in source(model, path, batch):
                 done += len(batch)
                 progress(done / (spec.images * len(path.steps)))
-    counts = executed_steps(intervals, path.timesteps)
-    return tuple(_over_stages(own, counts) for own in taps)
+    return tuple(tap.moments() for tap in taps)
 
 
 def _halves(images: int, classes: int) -> tuple[list[int], list[int]]:
     """Every other image; the parity turns with each round of labels, so that both halves see every label."""
     first = [i for i in range(images) if (i + i // classes) % 2 == 0]
     return first, sorted(set(range(images)) - set(first))
-
-
-def _over_stages(taps: Sequence[MomentAccumulator], counts: Sequence[int]) -> Moments:
-    seen = [(tap.moments(), count) for tap, count in zip(taps, counts, strict=True) if count]
-    return weighted_average([moments for moments, _ in seen], [count for _, count in seen])

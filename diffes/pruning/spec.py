@@ -29,7 +29,6 @@ class CalibrationSpec:
     images: int = 64
     batch: int = 32
     token_share: float = 0.25
-    stages: int = 10
     damping: float | Literal["auto"] = AUTO
     seed: int = 0
     ordering: OrderingKind = "obs"
@@ -39,7 +38,7 @@ class CalibrationSpec:
     __pydantic_config__ = ConfigDict(extra="forbid")
 
     def __post_init__(self) -> None:
-        for name in ("images", "batch", "stages"):
+        for name in ("images", "batch"):
             if getattr(self, name) < 1:
                 raise InvalidInput(f"calibration {name}", expected="1 or more", found=getattr(self, name))
         if not 0 < self.token_share <= 1:
@@ -75,7 +74,7 @@ class CalibrationSpec:
     def digest(self, fingerprint: str) -> str:
         """Names the calibrations of that model that share their moments (all but `ordering` counts); 16 hex digits."""
         seen = {name: value for name, value in self.to_json().items() if name != "ordering"}
-        text = json.dumps([3, fingerprint, seen], sort_keys=True)
+        text = json.dumps([4, fingerprint, seen], sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 

@@ -45,7 +45,6 @@ def test_a_malformed_spec_is_refused(document: Any) -> None:
     [
         ("images", 0),
         ("batch", -1),
-        ("stages", 0),
         ("token_share", 0.0),
         ("token_share", 1.5),
         ("damping", 0.0),
