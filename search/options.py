@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, PlainValidator, ValidationError, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, WrapValidator, model_validator
 
 from diffes.checkpoint import Checkpoint
 from diffes.errors import InvalidInput
@@ -20,13 +20,13 @@ from search.shares import Share, Shares, read_share
 ObjectiveName = Annotated[str, AfterValidator(require_name)]
 TableMethod = Literal["teacher-forced", "rollout"]
 CostName = Literal["macs", "latency", "weights"]
-BudgetShare = Annotated[Share | None, PlainValidator(read_share)]
+BudgetShare = Annotated[Share | None, WrapValidator(lambda value, _: read_share(value))]
 COSTS: tuple[CostName, ...] = ("macs", "latency", "weights")
 
 
 def _population(given: dict[str, Any]) -> int:
     """A front has many budgets to find schedules for."""
-    return 48 if any(isinstance(given.get(name), Shares) for name in COSTS) else 16
+    return 48 if any(isinstance(given.get(name), tuple) for name in COSTS) else 16
 
 
 class SearchOptions(BaseModel):
@@ -123,7 +123,9 @@ class SearchOptions(BaseModel):
         except ValidationError as error:
             first = error.errors()[0]
             field = ".".join(str(part) for part in first["loc"]) or "options"
-            raise InvalidInput(field, expected=first["msg"], found=first["input"]) from error
+            raise InvalidInput(
+                field, expected=first["msg"].removeprefix("Value error, "), found=first["input"]
+            ) from error
 
     @property
     def cost(self) -> CostName:
@@ -139,12 +141,12 @@ class SearchOptions(BaseModel):
     @property
     def front(self) -> bool:
         """Whether a Pareto front is asked for instead of one schedule."""
-        return isinstance(self.asked, Shares)
+        return isinstance(self.asked, tuple)
 
     @property
     def shares(self) -> Shares:
         """The range of shares; of one share, that share twice."""
-        return self.asked if isinstance(self.asked, Shares) else Shares(self.asked, self.asked)
+        return Shares(*self.asked) if isinstance(self.asked, tuple) else Shares(self.asked, self.asked)
 
     @property
     def share(self) -> float:

@@ -1,4 +1,4 @@
-"""What a budget asks to remove: one share of the cost or, for a Pareto front, a range of shares."""
+"""What a budget asks to remove: one share of the cost or, for a Pareto front, the least and the largest of a range."""
 
 from math import isfinite
 from typing import Any, NamedTuple
@@ -11,7 +11,7 @@ class Shares(NamedTuple):
     high: float
 
 
-Share = float | Shares
+Share = float | tuple[float, float]
 
 
 def read_share(value: Any) -> Share | None:
@@ -30,5 +30,5 @@ def read_share(value: Any) -> Share | None:
     if len(shares) == 1 and inside:
         return shares[0]
     if len(shares) == 2 and inside and shares[0] < shares[1]:
-        return Shares(*shares)
+        return shares[0], shares[1]
     raise ValueError("a share between 0 and 1, or a range LOW:HIGH of them")
