@@ -16,7 +16,7 @@ from search.genome import Genome
 
 @dataclass(frozen=True, order=True)
 class Point:
-    """What a genome saves, of the budget's unit, and its error."""
+    """What a genome saves, of the budget's unit and as far as it counts, and its error."""
 
     saved: int
     error: float

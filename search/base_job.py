@@ -155,15 +155,15 @@ class Job(ABC, Generic[Result]):
         population: list[Genome],
         operators: Moves,
         ground: Ground,
-        removed: Callable[[Genome], float] | None = None,
+        saved: Callable[[Genome], int] | None = None,
     ) -> None:
-        """Generations until there are enough or the time is over; `removed` makes the evolution one of a front."""
+        """Generations until there are enough or the time is over; `saved` makes the evolution one of a front."""
         options, state = self.options, self.log.state
         self.evolution_began = self.log.clock.elapsed
         with self.log.phase("evolve") as advance:
             self.ladder = self._ladder(tuple(self._rung(ground, rows, advance) for rows in options.rungs))
             surrogate, generations, elite = Surrogate(ground.errors), options.generations, options.survivors
-            evolution = Evolution(operators, surrogate, self.ladder, elite, generations, options.seed, removed)
+            evolution = Evolution(operators, surrogate, self.ladder, elite, generations, options.seed, saved)
             try:
                 if not state.generations:
                     self.log.record(evolution.begin(population))

@@ -38,6 +38,13 @@ class BudgetRange:
         """What the highest budget saves more than the lowest."""
         return self.high.wanted - self.low.wanted
 
+    def counted(self, genome: Sequence[int] | Levels) -> int:
+        """What a genome saves, as far as the range asks for it.
+
+        What the last level saves beyond is no virtue: or else a little more of it would excuse any error.
+        """
+        return min(self.low.saved(genome), self.high.wanted)
+
     def holds(self, genome: Sequence[int] | Levels) -> bool:
         """Whether a genome is within the range."""
         if self.low.saved(genome) <= self.high.wanted:

@@ -3,7 +3,7 @@
 An offspring is the one of a few mutants that the surrogate likes best: it is wrong about sums, but right enough to
 spare most rollouts of hopeless schedules. What is left climbs the fidelity ladder.
 
-With a second objective, the share removed, it is NSGA-II (Deb et al. 2002): non-dominated sorting and crowding
+With a second objective, what is saved, it is NSGA-II (Deb et al. 2002): non-dominated sorting and crowding
 choose the survivors. PyGAD does not merge parents with their children by itself, but its next population is the elite
 and its children: with half the population as elite and parents, that is the merge.
 
@@ -78,7 +78,8 @@ class Moment:
 class Evolution:
     """What stays the same over generations. The surrogate screens offspring before the judge sees them.
 
-    `removed`, the share of the cost a genome removes, is the second objective of NSGA-II; None minimises the error.
+    `saved`, what a genome saves of the cost (more than 0), is the second objective of NSGA-II; None minimises the
+    error.
     """
 
     operators: Moves
@@ -87,18 +88,18 @@ class Evolution:
     elite: int
     generations: int
     seed: int
-    removed: Callable[[Genome], float] | None = None
+    saved: Callable[[Genome], int] | None = None
 
     def fitness(self, genome: Genome, objective: float) -> float | list[float]:
         """What PyGAD maximises: one number, or finite ones of both objectives, the worst of all for a failure.
 
         The error's logarithm orders errors as they are, and spreads survivors over all its orders of magnitude.
         """
-        if self.removed is None:
+        if self.saved is None:
             return -objective
         if objective == inf:
             return [-_logarithmic(_LARGEST_ERROR), 0.0]
-        return [-_logarithmic(min(objective, _LARGEST_ERROR)), self.removed(genome)]
+        return [-_logarithmic(min(objective, _LARGEST_ERROR)), float(self.saved(genome))]
 
     def begin(self, population: list[Genome]) -> Moment:
         """The first population, judged on every rung; its first genome before the others, should time be short."""
@@ -119,7 +120,7 @@ class Evolution:
             gene_type=int,
             fitness_func=breeder.fitness,
             fitness_batch_size=len(moment.population),
-            parent_selection_type=breeder.select if self.removed is None else "nsga2",
+            parent_selection_type=breeder.select if self.saved is None else "nsga2",
             crossover_type=breeder.cross,
             mutation_type=breeder.mutate,
             on_parents=breeder.survive,

@@ -35,18 +35,18 @@ class FrontJob(Job[ParetoFront]):
         return len(self._archive()) + len(self.references.uniforms)
 
     def _ladder(self, rungs: tuple[Rung, ...]) -> Ladder:
-        return FrontLadder(rungs, self.problem.budget.saved)
+        return FrontLadder(rungs, self.problem.budgets.counted)
 
     def _search(self, ground: Ground) -> ParetoFront:
         space, budgets, size = self.problem.space, self.problem.budgets, self.options.population
         random = np.random.RandomState(self.options.seed)
         self.references = FrontReferences.of(ground.errors, space, budgets, size, random)
         population = first_front(self.references, ground.errors, space, budgets, size, random)
-        self._evolve(population, RangeOperators(space, budgets), ground, self.problem.budget.removed)
+        self._evolve(population, RangeOperators(space, budgets), ground, budgets.counted)
         archive = self._archive()
         genomes = dict.fromkeys((*(point.genome for point in archive), *self.references.uniforms))
         held_out = self._on_held_out(list(genomes), ground)
-        front = archive_of(held_out.entries(), self.problem.budget.saved)
+        front = archive_of(held_out.entries(), budgets.counted)
         if not front:
             raise SearchError(
                 "no schedule's samples are finite",
@@ -71,4 +71,4 @@ class FrontJob(Job[ParetoFront]):
 
     def _archive(self) -> list[Point]:
         """The front on the probes so far."""
-        return archive_of(self.ladder.memo.entries(), self.problem.budget.saved)
+        return archive_of(self.ladder.memo.entries(), self.problem.budgets.counted)

@@ -52,7 +52,7 @@ class FrontFindings:
         """(share removed, the front's error over the uniform schedule's), on held-out noise, where both are known."""
         budget, found = self.problem.budget, list[tuple[float, float]]()
         for genome in self.uniforms:
-            ours = cheapest(self.front, budget.saved(genome))
+            ours = cheapest(self.front, self.problem.budgets.counted(genome))
             if ours is not None and 0 < self.held_out[genome] < inf:
                 found.append((budget.removed(genome), ours.error / self.held_out[genome]))
         return found
@@ -136,7 +136,7 @@ def _generations(findings: FrontFindings) -> list[dict[str, Any]]:
     for generation in findings.state.generations:
         seen = set(findings.ladder.first(generation.schedules))
         judged = ((genome, error) for genome, error in findings.memo.entries() if genome in seen)
-        archive = archive_of(judged, findings.problem.budget.saved)
+        archive = archive_of(judged, budgets.counted)
         front = {"points": len(archive), "typical_error": typical_error(archive, savings)}
         found.append(generation.model_dump(include={"number", "schedules", "evaluations", "seconds"}) | front)
     return found

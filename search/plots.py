@@ -119,7 +119,7 @@ def _draw_schedule(axes: Axes, picture: Picture) -> None:
 
 def _draw_front(axes: Axes, picture: FrontPicture) -> None:
     judged = np.array(picture.judged).reshape(-1, 2)
-    axes.plot(*judged.T, ".", color=_MUTED, alpha=0.45, markersize=5, mew=0, label="every schedule judged, on probes")
+    axes.plot(*judged.T, ".", color=_MUTED, alpha=0.6, markersize=6, mew=0, label="every schedule judged, on probes")
     uniform = np.array(picture.uniform).reshape(-1, 2)
     axes.plot(*uniform.T, "s--", color=_AMBER, linewidth=1.2, markersize=4, label="uniform, on held-out noise")
     front = np.array(picture.front).reshape(-1, 2)
@@ -143,9 +143,9 @@ def _draw_stages(figure: Figure, axes: Axes, picture: FrontPicture) -> None:
     shown = np.unique(np.linspace(0, len(points) - 1, _MOST_TICKS).round().astype(int))
     axes.set_xticks(shown, [f"{points[index]:.0%}" for index in shown])
     axes.set_yticks(range(len(shares)), [f"{stage} ({steps})" for stage, steps in enumerate(picture.executed)])
-    axes.set_xlabel(f"points of the front, by share of {picture.unit} removed")
-    axes.set_ylabel("stage, noisy to clean (its steps)")
-    axes.set_title("Removed in each stage", loc="left", color=_INK, fontweight="bold")
+    axes.set_xlabel("points of the front, by share removed in all")
+    axes.set_ylabel("stage, noisy to clean (its steps)", labelpad=8)
+    axes.set_title(f"{picture.unit} removed in each stage", loc="left", color=_INK, fontweight="bold")
     axes.set_yticks(np.arange(len(shares) - 1) + 0.5, minor=True)
     axes.grid(which="minor", axis="y", color="white", linewidth=1)
     axes.tick_params(which="both", length=0)

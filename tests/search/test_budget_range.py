@@ -54,3 +54,10 @@ def test_the_first_few_of_a_grid_are_spread_out() -> None:
 
 def test_a_dense_genome_is_tight_to_a_budget_that_wants_nothing() -> None:
     assert tight(replace(EVEN, wanted=0), (0,) * 8)
+
+
+@given(ranges(), st.integers(0, 1000))
+def test_what_is_saved_beyond_the_range_does_not_count(budgets: BudgetRange, seed: int) -> None:
+    levels = any_levels(budgets.low, np.random.RandomState(seed))
+    saved = budgets.low.saved(levels)
+    assert budgets.counted(levels) == (budgets.high.wanted if budgets.high.feasible(levels) else saved)

@@ -42,9 +42,9 @@ def findings(problem: Problem, tiny_calibration: Calibration) -> FrontFindings:
         state=state,
         ladder=Ladder((Rung(4, memo, lambda _: None),)),
         references=FrontReferences(knapsacks=(BETTER,), uniforms=(HIGH, LOW)),
-        archive=archive_of(memo.entries(), problem.budget.saved),
+        archive=archive_of(memo.entries(), problem.budgets.counted),
         held_out=held_out,
-        front=archive_of(held_out.entries(), problem.budget.saved),
+        front=archive_of(held_out.entries(), problem.budgets.counted),
         calibration=tiny_calibration,
         evaluations=Evaluations({"table": 3000, "evolve": 5000}, dense=1000),
     )

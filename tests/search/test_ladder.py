@@ -105,7 +105,8 @@ def test_a_better_survivor_that_saves_less_does_not_count() -> None:
 
 
 def test_what_was_judged_to_the_top_keeps_its_objective_though_dominated() -> None:
+    saved: dict[Genome, int] = {A: 5, B: 5}
     few, more = Probes(1, {A: 0.1, B: 0.1}), Probes(3, {A: 0.1, B: 0.9})
-    ladder = FrontLadder((few.rung, more.rung), {A: 5, B: 5}.__getitem__)
+    ladder = FrontLadder((few.rung, more.rung), saved.__getitem__)
     ladder([A])
     assert ladder([B], survivors=[A]) == [(0.1 + 3 * 0.9) / 4]
