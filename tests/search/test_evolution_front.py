@@ -110,7 +110,7 @@ def test_a_genome_that_fails_does_not_survive_whatever_it_saves() -> None:
 
 @given(st.floats(-1e3, 1e5), st.floats(-1e3, 1e5))
 def test_fitness_orders_errors_as_they_are_and_failures_last(error: float, other: float) -> None:
-    evolution, genome = Course().evolution(), as_genome(RANGE.low.repaired(np.zeros(8, dtype=np.int64), np.random.RandomState(0)))
+    evolution, genome = Course().evolution(), as_genome(RANGE.low.repaired((0,) * 8, np.random.RandomState(0)))
     (better, saved), (worse, _), failed = (evolution.fitness(genome, e) for e in (*sorted((error, other)), inf))  # type: ignore[misc]
     assert better >= worse > failed[0]  # type: ignore[index]
     assert saved == RANGE.counted(genome) > failed[1]  # type: ignore[index]
