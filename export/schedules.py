@@ -1,4 +1,6 @@
-"""Schedules as the command line names them: `[NAME=]FILE`, `[NAME=]dense`, `[NAME=]uniform:SHARE`."""
+"""Schedules as the command line names them: `[NAME=]FILE`, `[NAME=]dense`, `[NAME=]uniform:SHARE`, and
+`[NAME=]FRONT@SHARE`: of the Pareto front in a file `pareto.json`, the point of least error that removes SHARE.
+"""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -6,6 +8,7 @@ from pathlib import Path
 
 from diffes.checkpoint import Checkpoint
 from diffes.errors import InvalidInput
+from diffes.pareto import ParetoFront
 from diffes.presets import dense_schedule, uniform_schedule, with_compensation
 from diffes.pruning.mode import Compensation
 from diffes.schedule import CompensationMode, Sampler, Schedule
@@ -38,7 +41,7 @@ def read_schedules(checkpoint: Checkpoint, texts: Sequence[str], defaults: Defau
             raise InvalidInput("schedule", expected="distinct names", found=f"{name} twice", remedy="Give NAME=...")
         schedules[name] = _read(source, checkpoint, defaults)
     if not schedules:
-        raise InvalidInput("schedule", expected="FILE, dense or uniform:SHARE", found="none")
+        raise InvalidInput("schedule", expected="FILE, FRONT@SHARE, dense or uniform:SHARE", found="none")
     return schedules
 
 
@@ -49,6 +52,9 @@ def _named(text: str) -> tuple[str, str]:
         return name, source
     if text.startswith("uniform:"):
         return text.replace(":", "-"), text
+    front, share = _front_point(text)
+    if share is not None:
+        return f"{front.stem}-{share}", text
     return Path(text).stem, text
 
 
@@ -56,20 +62,45 @@ def _read(source: str, checkpoint: Checkpoint, defaults: Defaults) -> Schedule:
     if source == "dense":
         return dense_schedule(checkpoint, defaults.sampler)
     if source.startswith("uniform:"):
-        share = _share(source.removeprefix("uniform:"))
+        share = _share(source.removeprefix("uniform:"), "uniform:SHARE", source)
         mode = _mode(defaults.compensation or "full")
         return uniform_schedule(checkpoint, defaults.sampler, share, defaults.stages, mode)
-    schedule = Schedule.load(Path(source))
+    schedule = _load(source)
     if defaults.compensation is not None:
         schedule = with_compensation(checkpoint, schedule, _mode(defaults.compensation))
     return schedule
 
 
-def _share(text: str) -> float:
+def _load(source: str) -> Schedule:
+    """The schedule of a file, or of a point of a front's file; InvalidInput for a front without a share."""
+    path, share = _front_point(source)
+    if share is not None:
+        return ParetoFront.load(path).at(_share(share, "FRONT@SHARE", source)).schedule
+    if ParetoFront.is_in(path):
+        front = ParetoFront.load(path)
+        raise InvalidInput(
+            "schedule",
+            expected=f"one point of the front: {source}@SHARE",
+            found=f"a front that removes {', '.join(f'{point.removed:.3f}' for point in front.points)}",
+            remedy=f"Take the point that removes at least a share of the {front.unit} at least error, such as"
+            f" {source}@{front.shares[0]:g}.",
+        )
+    return Schedule.load(path)
+
+
+def _front_point(text: str) -> tuple[Path, str | None]:
+    """(file, SHARE) of FRONT@SHARE, (file, None) of a file; a file that is there may have an @ in its name."""
+    file, at, share = text.rpartition("@")
+    if not at or "/" in share or Path(text).exists():
+        return Path(text), None
+    return Path(file), share
+
+
+def _share(text: str, form: str, found: str) -> float:
     try:
         return float(text)
     except ValueError:
-        raise InvalidInput("schedule", expected="uniform:SHARE with SHARE in 0..1", found=f"uniform:{text}") from None
+        raise InvalidInput("schedule", expected=f"{form} with SHARE in 0..1", found=found) from None
 
 
 def _mode(text: str) -> CompensationMode:

@@ -8,7 +8,7 @@ gene always passes to the next level that saves more, so that every genome can b
 """
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from functools import cached_property
 from math import ceil
@@ -87,6 +87,10 @@ class Budget:
         """Whether a genome saves enough."""
         return self.saved(genome) >= self.wanted
 
+    def asking(self, share: float) -> "Budget":
+        """The same costs, with another share of the dense cost wanted."""
+        return replace(self, wanted=ceil(Fraction(str(share)) * self.dense))
+
     def usable(self, genome: Sequence[int] | Levels) -> Levels:
         """The genome with each gene at the nearest useful level below; it saves no less."""
         levels: Levels = self.below[np.arange(len(genome)), np.asarray(genome)]
@@ -145,7 +149,7 @@ def budget_for(space: GenomeSpace, cost: PlanCost, executed: Sequence[int], shar
     per_step = _savings_of_step(space, cost)
     savings = np.concatenate([count * per_step for count in executed])
     total = cost(space.grid.dense) * sum(executed)
-    budget = Budget(savings, total, ceil(Fraction(str(share)) * total), unit)
+    budget = Budget(savings, total, 0, unit).asking(share)
     if budget.wanted > budget.reachable:
         raise SearchError(
             "the budget cannot be reached",

@@ -3,6 +3,10 @@
 An offspring is the one of a few mutants that the surrogate likes best: it is wrong about sums, but right enough to
 spare most rollouts of hopeless schedules. What is left climbs the fidelity ladder.
 
+With a second objective, what is saved, it is NSGA-II (Deb et al. 2002): non-dominated sorting and crowding
+choose the survivors. PyGAD does not merge parents with their children by itself, but its next population is the elite
+and its children: with half the population as elite and parents, that is the merge.
+
 PyGAD draws every random number and keeps the loop; the operators, the memo and the checkpoint are ours. Its own
 files are pickles and are never written.
 """
@@ -10,7 +14,7 @@ files are pickles and are never written.
 import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from math import inf
+from math import copysign, inf, log1p
 from typing import Any, Protocol
 
 import numpy as np
@@ -27,9 +31,22 @@ _CROSSED = 0.5  # share of offspring with two parents; the others start as a cop
 _SCREENED = 4  # new mutants of an offspring the error table chooses from
 _TRIES = 16  # mutations of an offspring before one seen earlier is accepted
 
+_LEAST_ERROR = 1e-12  # below it, differences of errors count as they are, above it by their logarithm
+_LARGEST_ERROR = 1e6  # what failed counts as this
+
 _SILENT = logging.getLogger("diffes.search.pygad")  # PyGAD logs every exception it passes on
 _SILENT.addHandler(logging.NullHandler())
 _SILENT.propagate = False
+
+
+class Moves(Protocol):
+    """How genomes become others: search/operators.py."""
+
+    def crossed(self, mother: Levels, father: Levels, random: Random) -> Levels:
+        """A child of two parents."""
+
+    def around(self, genome: Levels, random: Random) -> Operators:
+        """The operators that make mutants of a genome which can be compared with one another."""
 
 
 class Judge(Protocol):
@@ -59,14 +76,30 @@ class Moment:
 
 @dataclass(frozen=True)
 class Evolution:
-    """What stays the same over generations. The surrogate screens offspring before the judge sees them."""
+    """What stays the same over generations. The surrogate screens offspring before the judge sees them.
 
-    operators: Operators
+    `saved`, what a genome saves of the cost (more than 0), is the second objective of NSGA-II; None minimises the
+    error.
+    """
+
+    operators: Moves
     surrogate: Surrogate
     judge: Judge
     elite: int
     generations: int
     seed: int
+    saved: Callable[[Genome], int] | None = None
+
+    def fitness(self, genome: Genome, objective: float) -> float | list[float]:
+        """What PyGAD maximises: one number, or finite ones of both objectives, the worst of all for a failure.
+
+        The error's logarithm orders errors as they are, and spreads survivors over all its orders of magnitude.
+        """
+        if self.saved is None:
+            return -objective
+        if objective == inf:
+            return [-_logarithmic(_LARGEST_ERROR), 0.0]
+        return [-_logarithmic(min(objective, _LARGEST_ERROR)), float(self.saved(genome))]
 
     def begin(self, population: list[Genome]) -> Moment:
         """The first population, judged on every rung; its first genome before the others, should time be short."""
@@ -87,9 +120,10 @@ class Evolution:
             gene_type=int,
             fitness_func=breeder.fitness,
             fitness_batch_size=len(moment.population),
-            parent_selection_type=breeder.select,
+            parent_selection_type=breeder.select if self.saved is None else "nsga2",
             crossover_type=breeder.cross,
             mutation_type=breeder.mutate,
+            on_parents=breeder.survive,
             on_generation=lambda ga: on_generation(breeder.finished(ga)),
             random_seed=self.seed,
             suppress_warnings=True,
@@ -114,11 +148,11 @@ class _Breeder:
         self.seen = set(evolution.judge.first(moment.seen))
         self.survivors: list[Genome] = []
 
-    def fitness(self, _ga: pygad.GA, genomes: NDArray[np.int64], _indices: list[int]) -> list[float]:
+    def fitness(self, _ga: pygad.GA, genomes: NDArray[np.int64], _indices: list[int]) -> list[Any]:
         asked = [as_genome(genome) for genome in genomes]
         new = [genome for genome in asked if genome not in self.known]
         self.known |= zip(new, self.evolution.judge(new, self.survivors), strict=True)
-        return [-self.known[genome] for genome in asked]
+        return [self.evolution.fitness(genome, self.known[genome]) for genome in asked]
 
     def finished(self, ga: pygad.GA) -> Moment:
         judge = self.evolution.judge
@@ -130,9 +164,11 @@ class _Breeder:
 
     def select(self, fitness: NDArray[np.float64], count: int, ga: pygad.GA) -> tuple[Levels, NDArray[np.intp]]:
         chosen = select(fitness, count)
-        survivors = [as_genome(genome) for genome in ga.population[chosen]]
-        self.survivors = [genome for genome in survivors if self.known[genome] < inf]
         return ga.population[chosen].copy(), chosen
+
+    def survive(self, _ga: pygad.GA, parents: Levels) -> None:
+        survivors = [as_genome(genome) for genome in parents]
+        self.survivors = [genome for genome in survivors if self.known[genome] < inf]
 
     def cross(self, parents: Levels, shape: tuple[int, int], ga: pygad.GA) -> Levels:
         random, operators = ga.numpy_random_generator, self.evolution.operators
@@ -154,14 +190,20 @@ class _Breeder:
 
     def _mutant(self, start: Levels, taken: set[Genome], random: Random) -> Levels:
         """The most promising of a few new mutants; any mutant if none is new."""
+        operators = self.evolution.operators.around(start, random)
         new: list[Levels] = []
         for _ in range(_TRIES):
-            mutant = self.evolution.operators.mutated(start, random)
+            mutant = operators.mutated(start, random)
             if as_genome(mutant) not in taken:
                 new.append(mutant)
             if len(new) == _SCREENED:
                 break
         return min(new, key=self.evolution.surrogate.predicted, default=mutant)
+
+
+def _logarithmic(error: float) -> float:
+    """The error's logarithm, made fit for 0 and for scores that may be negative; it keeps their order."""
+    return copysign(log1p(abs(error) / _LEAST_ERROR), error)
 
 
 def _snapshot(ga: pygad.GA) -> Any:

@@ -1,4 +1,4 @@
-"""Operators that keep every genome within the budget.
+"""Operators that keep every genome within the budget, or within a range of budgets.
 
 Level switch: Diff-ES (arXiv 2603.05105) moves levels between stages, which conserves its unweighted sum. Here genes
 differ in cost, so some genes fall and others rise until the budget holds again. Where blocks can be skipped, a second
@@ -11,12 +11,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from search.budget import Budget, Levels, Random
+from search.budget_range import BudgetRange
 from search.genome import GenomeSpace
 
 _LEAST_SWITCHES = 3
 _GENES_PER_SWITCH = 20  # of large genomes, up to so many switch at once
 _MOST_LEVELS = 2
 _SKIPPED = 0.2  # share of mutations that skip or restore a block group, where that may be
+_DRIFT = 0.05  # of the range's width: standard deviation of the saving by which a mutant leaves its parent's
 
 
 @dataclass(frozen=True)
@@ -25,6 +27,10 @@ class Operators:
 
     space: GenomeSpace
     budget: Budget
+
+    def around(self, _genome: Levels, _random: Random) -> "Operators":
+        """The operators for mutants of a genome: these."""
+        return self
 
     def mutated(self, genome: Levels, random: Random) -> Levels:
         """A neighbour by one of the moves."""
@@ -72,6 +78,28 @@ class Operators:
                     return
                 higher = int(budget.above[gene, levels[gene]])
                 levels[gene] = levels[gene] if higher < 0 else higher
+
+
+@dataclass(frozen=True)
+class RangeOperators:
+    """Mutation and crossover within a range of budgets: every offspring is tight to a budget drawn near its parents'.
+
+    So it inherits what they found out about budgets like theirs: repair over a long way would draw it anew.
+    """
+
+    space: GenomeSpace
+    budgets: BudgetRange
+
+    def around(self, genome: Levels, random: Random) -> Operators:
+        """The operators for mutants of a genome: all tight to one budget near its own, so that they compare."""
+        drift = _DRIFT * self.budgets.width * random.standard_normal()
+        return Operators(self.space, self.budgets.wanting(self.budgets.low.saved(genome) + drift))
+
+    def crossed(self, mother: Levels, father: Levels, random: Random) -> Levels:
+        """A child of two parents, tight to a budget between theirs."""
+        first, second = (self.budgets.low.saved(parent) for parent in (mother, father))
+        budget = self.budgets.wanting(first + random.rand() * (second - first))
+        return Operators(self.space, budget).crossed(mother, father, random)
 
 
 def select(fitness: NDArray[np.float64], count: int) -> NDArray[np.intp]:

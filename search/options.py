@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, WrapValidator, model_validator
 
 from diffes.checkpoint import Checkpoint
 from diffes.errors import InvalidInput
@@ -15,35 +15,44 @@ from diffes.pruning.mode import Compensation
 from diffes.schedule import CompensationMode, Sampler
 from search.genome import Depth, Widths
 from search.objectives import require_name
+from search.shares import Share, Shares, read_share
 
 ObjectiveName = Annotated[str, AfterValidator(require_name)]
 TableMethod = Literal["teacher-forced", "rollout"]
 CostName = Literal["macs", "latency", "weights"]
+BudgetShare = Annotated[Share | None, WrapValidator(lambda value, _: read_share(value))]
 COSTS: tuple[CostName, ...] = ("macs", "latency", "weights")
+
+
+def _population(given: dict[str, Any]) -> int:
+    """A front has many budgets to find schedules for."""
+    return 48 if any(isinstance(given.get(name), tuple) for name in COSTS) else 16
 
 
 class SearchOptions(BaseModel):
     """Every choice of a search; the defaults suit a GPU, `quick()` suits two CPU cores.
 
     Exactly one of `macs`, `latency` (with the file `latency_table`) and `weights` is given: the share of that cost to
-    remove, weighted by executed steps. `genes`, `widths` and `depth` lay out the genome space (search/genome.py).
+    remove, weighted by executed steps, or a range of shares for a Pareto front of error against cost. `genes`,
+    `widths` and `depth` lay out the genome space (search/genome.py).
     `sampler` None is the checkpoint's own class. `objective` is a name of search/objectives.py, `features` the folder
-    of a feature network (None: the bundled one). `elite` (at most half the population) live on in every generation.
-    `probes` images measure a candidate; one that is worse on the first `screen_probes` than every survivor is not run
-    on the others (None: all are). The first `table_probes` measure an entry of the error table; `table_levels` None
-    measures every level, otherwise that many, and the levels between are interpolated. `candidates` of the best
-    schedules are compared on held-out noise at the end. `batch` limits the images run at once. `dtype` is how
-    rollouts calculate, on a GPU tf32 unless given; bfloat16 rounds the error table too, and drowns its light levels.
-    `time_limit` is in seconds and makes a search irreproducible; calibration, table and one schedule are completed
-    whatever it says.
+    of a feature network (None: the bundled one). `elite` (at most half the population) live on in every generation;
+    of a front, half the population does. `probes` images measure a candidate; one that is worse on the first
+    `screen_probes` than every survivor (of a front: than one that costs no more) is not run on the others (None: all
+    are). The first `table_probes` measure an entry of the error table; `table_levels` None measures every level,
+    otherwise that many, and the levels between are interpolated. `candidates` of the best schedules are compared on
+    held-out noise at the end; of a front, all that none dominates. `batch` limits the images run at once. `dtype` is
+    how rollouts calculate, on a GPU tf32 unless given; bfloat16 rounds the error table too, and drowns its light
+    levels. `time_limit` is in seconds and makes a search irreproducible; calibration, table and one schedule are
+    completed whatever it says.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    macs: float | None = Field(default=None, gt=0, lt=1)
-    latency: float | None = Field(default=None, gt=0, lt=1)
+    macs: BudgetShare = None
+    latency: BudgetShare = None
     latency_table: str | None = None
-    weights: float | None = Field(default=None, gt=0, lt=1)
+    weights: BudgetShare = None
     genes: str = Field(default="stage", pattern=r"^(stage|block|group:[1-9][0-9]*)$")
     widths: Widths = "separate"
     depth: Depth = "joint"
@@ -57,7 +66,7 @@ class SearchOptions(BaseModel):
     damping: float | Literal["auto"] = "auto"
     objective: ObjectiveName = "mse"
     features: str | None = None
-    population: int = Field(default=16, ge=4)
+    population: int = Field(default_factory=_population, ge=4)
     elite: int = Field(default=4, ge=1)
     generations: int = Field(default=24, ge=0)
     probes: int = Field(default=16, ge=1, le=1 << 12)
@@ -89,7 +98,7 @@ class SearchOptions(BaseModel):
         return self
 
     @classmethod
-    def quick(cls, macs: float = 0.375, *, time_limit: float | None = 180, device: str = "cpu") -> Self:
+    def quick(cls, macs: Share = 0.375, *, time_limit: float | None = 180, device: str = "cpu") -> Self:
         """A search of the bundled model that fits three minutes of two CPU cores, calibration included."""
         return cls(
             macs=macs,
@@ -114,7 +123,9 @@ class SearchOptions(BaseModel):
         except ValidationError as error:
             first = error.errors()[0]
             field = ".".join(str(part) for part in first["loc"]) or "options"
-            raise InvalidInput(field, expected=first["msg"], found=first["input"]) from error
+            raise InvalidInput(
+                field, expected=first["msg"].removeprefix("Value error, "), found=first["input"]
+            ) from error
 
     @property
     def cost(self) -> CostName:
@@ -122,10 +133,25 @@ class SearchOptions(BaseModel):
         return next(name for name in COSTS if getattr(self, name) is not None)
 
     @property
+    def asked(self) -> Share:
+        """The share of that cost to remove, or the range of shares."""
+        asked: Share = getattr(self, self.cost)
+        return asked
+
+    @property
+    def front(self) -> bool:
+        """Whether a Pareto front is asked for instead of one schedule."""
+        return isinstance(self.asked, tuple)
+
+    @property
+    def shares(self) -> Shares:
+        """The range of shares; of one share, that share twice."""
+        return Shares(*self.asked) if isinstance(self.asked, tuple) else Shares(self.asked, self.asked)
+
+    @property
     def share(self) -> float:
-        """The share of that cost to remove."""
-        share: float = getattr(self, self.cost)
-        return share
+        """The least share to remove."""
+        return self.shares.low
 
     @property
     def rungs(self) -> tuple[slice, ...]:
@@ -137,8 +163,8 @@ class SearchOptions(BaseModel):
 
     @property
     def survivors(self) -> int:
-        """Genomes of a generation that live on."""
-        return min(self.elite, self.population // 2)
+        """Genomes of a generation that live on; of a front half of them, as NSGA-II keeps them."""
+        return self.population // 2 if self.front else min(self.elite, self.population // 2)
 
     def sampler_of(self, checkpoint: Checkpoint) -> Sampler:
         """The sampler the schedule is searched for."""

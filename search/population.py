@@ -20,7 +20,7 @@ _JITTER = (0.1, 0.2, 0.4, 0.8)  # standard deviation of the logarithm of each ge
 _PATTERN_EVERY = 3  # draws: knapsacks are better guesses, patterns keep them honest
 _LARGEST_SCALE = 64.0  # brings even a pattern's smallest share to the top level
 _BISECTIONS = 50
-_PATIENCE = 40  # draws in a row of genomes already there before duplicates are accepted
+PATIENCE = 40  # draws in a row of genomes already there before duplicates are accepted
 
 
 @dataclass(frozen=True)
@@ -34,7 +34,7 @@ class References:
     def of(cls, errors: NDArray[np.float64], space: GenomeSpace, budget: Budget, random: Random) -> "References":
         """Both within the budget."""
         knapsack = budget.repaired(solve_knapsack(errors, budget), random)
-        return cls(as_genome(knapsack), as_genome(patterned(_uniform, space, budget, random)))
+        return cls(as_genome(knapsack), as_genome(uniform(space, budget, random)))
 
 
 def first_population(
@@ -49,7 +49,7 @@ def first_population(
     found = dict.fromkeys((references.knapsack, references.uniform))
     patterns = iter(PATTERNS.values())
     draw = fruitless = 0
-    while len(found) < size and fruitless < _PATIENCE:
+    while len(found) < size and fruitless < PATIENCE:
         pattern = next(patterns, None) if draw % _PATTERN_EVERY == _PATTERN_EVERY - 1 else None
         if pattern is None:
             levels = jittered(errors, space, budget, _JITTER[draw % len(_JITTER)], random)
@@ -86,6 +86,11 @@ def patterned(pattern: Pattern, space: GenomeSpace, budget: Budget, random: Rand
     return below if budget.feasible(below) else budget.repaired(below, random)
 
 
+def uniform(space: GenomeSpace, budget: Budget, random: Random) -> Levels:
+    """One level everywhere, one more in as few random genes as the budget asks."""
+    return patterned(np.ones_like, space, budget, random)
+
+
 def _bracket(shape: NDArray[np.float64], budget: Budget) -> tuple[Levels, Levels]:
     """The pattern's levels at the largest scale that saves too little and at the next that saves enough."""
     low, high = 0.0, _LARGEST_SCALE
@@ -103,10 +108,6 @@ def _scaled(shape: NDArray[np.float64], scale: float, budget: Budget) -> Levels:
 def as_genome(levels: Levels) -> Genome:
     """Levels as a genome: hashable, of plain integers."""
     return tuple(int(level) for level in levels)
-
-
-def _uniform(position: NDArray[np.float64]) -> NDArray[np.float64]:
-    return np.ones_like(position)
 
 
 def _mosaic(position: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -16,6 +16,7 @@ from diffes.pruning.model import PrunedModel
 from diffes.sampling import Trajectory, trajectory
 from diffes.schedule import Schedule, equal_intervals, stage_index
 from search.budget import Budget, budget_for
+from search.budget_range import BudgetRange
 from search.costs import PlanLatency, cost_of
 from search.error_table import TableEntry, table_passes
 from search.fitness import Distance
@@ -34,7 +35,10 @@ _CONDITIONS = {
 
 @dataclass(frozen=True)
 class Problem:
-    """Everything that needs no denoiser; `executed` counts the steps of each stage."""
+    """Everything that needs no denoiser; `executed` counts the steps of each stage.
+
+    `budget` asks for the least share of the options, `budgets` for all of them.
+    """
 
     checkpoint: Checkpoint
     options: SearchOptions
@@ -59,7 +63,7 @@ class Problem:
         space = GenomeSpace.of(dense, options.stages, options.genes, options.widths, options.depth)
         executed = [step_stages.count(stage) for stage in range(options.stages)]
         cost = cost_of(checkpoint, options, latency)
-        budget = budget_for(space, cost.of, executed, options.share, cost.unit)
+        budget = budget_for(space, cost.of, executed, options.shares.high, cost.unit).asking(options.shares.low)
         levels = options.measured_levels(space.top)
         objective = objective_for(
             options.objective,
@@ -70,6 +74,11 @@ class Problem:
             batch=options.batch,
         )
         return cls(checkpoint, options, space, budget, path, step_stages, levels, objective)
+
+    @property
+    def budgets(self) -> BudgetRange:
+        """The budgets of a Pareto front, least saving to largest."""
+        return BudgetRange(self.budget, self.budget.asking(self.options.shares.high))
 
     @property
     def executed(self) -> list[int]:

@@ -2,6 +2,7 @@
 
 import json
 import platform
+from collections.abc import Mapping
 from dataclasses import dataclass
 from math import isfinite
 from pathlib import Path
@@ -52,7 +53,7 @@ class Findings:
 
 def write_report(findings: Findings, out: Path) -> Schedule:
     """Log, picture, and last the schedule, whose presence says that the search is finished."""
-    _write_json(_log(findings), out / LOG_FILE)
+    write_json(_log(findings), out / LOG_FILE)
     save_plot(_picture(findings), out / PLOT_FILE)
     schedule = _schedule(findings)
     schedule.save(out / SCHEDULE_FILE)
@@ -62,47 +63,53 @@ def write_report(findings: Findings, out: Path) -> Schedule:
 def write_table(problem: Problem, measured: dict[str, float], errors: Errors, out: Path) -> None:
     """`table.json`: what was measured and what follows for every level."""
     options = problem.options
-    curves = {problem.space.gene(gene).name: [_finite(e) for e in row.tolist()] for gene, row in enumerate(errors)}
+    curves = {problem.space.gene(gene).name: [finite(e) for e in row.tolist()] for gene, row in enumerate(errors)}
     document = {
         "method": options.table,
         "objective": options.objective,
         "images": options.table_probes,
         "levels": list(problem.table_levels),
-        "measured": {name: _finite(value) for name, value in measured.items()},
+        "measured": {name: finite(value) for name, value in measured.items()},
         "errors": curves,
     }
-    _write_json(document, out / TABLE_FILE)
+    write_json(document, out / TABLE_FILE)
 
 
-def _schedule(findings: Findings) -> Schedule:
-    problem, options = findings.problem, findings.problem.options
+def searched_schedule(
+    problem: Problem, calibration: Calibration, genome: Genome, errors: Mapping[str, float]
+) -> Schedule:
+    """A genome as the schedule file, with where it came from; `errors` are what was found out about it, by name."""
+    options = problem.options
+    asked: list[JsonValue] = [*options.shares]
+    found: dict[str, JsonValue] = {name: finite(value) for name, value in errors.items()}
     provenance: dict[str, JsonValue] = {
         "made_by": "search",
         "budget": options.cost,
-        "asked": options.share,
-        "achieved": problem.budget.removed(findings.chosen),
+        "asked": asked if options.front else options.share,
+        "achieved": problem.budget.removed(genome),
         "genes": options.genes,
         "widths": options.widths,
         "depth": options.depth,
         "objective": options.objective,
-        "held_out": _finite(findings.held_out[findings.chosen]),
-        "uniform_held_out": _finite(findings.held_out[findings.references.uniform]),
-        "genome": list(findings.chosen),
-        **findings.calibration.provenance,
+        **found,
+        "genome": list(genome),
+        **calibration.provenance,
     }
-    plans = problem.space.plans(findings.chosen)
+    plans = problem.space.plans(genome)
     sampler = options.sampler_of(problem.checkpoint)
     return build_schedule(problem.checkpoint, sampler, plans, options.compensation, provenance)
+
+
+def _schedule(findings: Findings) -> Schedule:
+    held_out, uniform = findings.held_out, findings.references.uniform
+    errors = {"held_out": held_out[findings.chosen], "uniform_held_out": held_out[uniform]}
+    return searched_schedule(findings.problem, findings.calibration, findings.chosen, errors)
 
 
 def _log(findings: Findings) -> dict[str, Any]:
     problem, state, budget = findings.problem, findings.state, findings.problem.budget
     return {
-        "format": 1,
-        "options": problem.options.model_dump(),
-        "model": state.model.model_dump(by_alias=True),
-        "stopped": state.stopped,
-        "reproducible": state.stopped == "generations" and len(state.table) == sum(map(len, problem.passes)),
+        **origin(problem, state),
         "budget": {
             "unit": f"{budget.unit} of one row's trajectory",
             "dense": budget.dense,
@@ -111,20 +118,41 @@ def _log(findings: Findings) -> dict[str, Any]:
             "reachable": budget.reachable / budget.dense,
             "executed_steps": problem.executed,
         },
-        "knapsack": _reference(findings, findings.references.knapsack) | {"predicted": _finite(findings.predicted)},
+        "knapsack": _reference(findings, findings.references.knapsack) | {"predicted": finite(findings.predicted)},
         "uniform": _reference(findings, findings.references.uniform),
         "generations": [generation.model_dump() for generation in state.generations],
-        "schedules": {
-            "seen": state.generations[-1].schedules if state.generations else 0,
-            "judged": len(findings.memo),
-        },
-        "evaluations": findings.evaluations.report(),
-        "excluded": findings.memo.excluded,
+        **effort(state, findings.memo, findings.evaluations),
         "finalists": [_reference(findings, genome) for genome, _ in findings.held_out.entries()],
         "chosen": list(findings.chosen),
-        "seconds": state.seconds,
-        "machine": {"torch": torch.__version__, "threads": torch.get_num_threads(), "platform": platform.platform()},
+        **circumstances(state),
     }
+
+
+def origin(problem: Problem, state: SearchState) -> dict[str, Any]:
+    """What was asked of a search, and whether asking again gives the same."""
+    return {
+        "format": 1,
+        "options": problem.options.model_dump(),
+        "model": state.model.model_dump(by_alias=True),
+        "stopped": state.stopped,
+        "reproducible": state.stopped == "generations" and len(state.table) == sum(map(len, problem.passes)),
+    }
+
+
+def effort(state: SearchState, memo: Memo, evaluations: Evaluations) -> dict[str, Any]:
+    """What a search ran."""
+    seen = state.generations[-1].schedules if state.generations else 0
+    return {
+        "schedules": {"seen": seen, "judged": len(memo)},
+        "evaluations": evaluations.report(),
+        "excluded": memo.excluded,
+    }
+
+
+def circumstances(state: SearchState) -> dict[str, Any]:
+    """How long a search took, and on what."""
+    machine = {"torch": torch.__version__, "threads": torch.get_num_threads(), "platform": platform.platform()}
+    return {"seconds": state.seconds, "machine": machine}
 
 
 def _reference(findings: Findings, genome: Genome) -> dict[str, Any]:
@@ -132,8 +160,8 @@ def _reference(findings: Findings, genome: Genome) -> dict[str, Any]:
     return {
         "genome": list(genome),
         "removed": findings.problem.budget.removed(genome),
-        "objective": _finite(memo[genome]) if genome in memo else None,
-        "held_out": _finite(held_out[genome]) if genome in held_out else None,
+        "objective": finite(memo[genome]) if genome in memo else None,
+        "held_out": finite(held_out[genome]) if genome in held_out else None,
     }
 
 
@@ -152,9 +180,11 @@ def _picture(findings: Findings) -> Picture:
     )
 
 
-def _finite(value: float) -> float | None:
+def finite(value: float) -> float | None:
+    """The value, None for what JSON cannot say."""
     return value if isfinite(value) else None
 
 
-def _write_json(document: object, path: Path) -> None:
+def write_json(document: object, path: Path) -> None:
+    """Write a document, whole or not at all."""
     write_text_atomically(path, json.dumps(document, indent=1) + "\n")

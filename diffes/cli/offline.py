@@ -8,6 +8,7 @@ import typer
 from diffes.bundled import bundled_model
 from diffes.cli.app import app
 from diffes.cli.options import (
+    BUDGET,
     CalibrationData,
     CalibrationImages,
     Compensation,
@@ -25,19 +26,26 @@ from diffes.cli.progress import console, progress_bars
 
 @app.command()
 def search(
-    out: Annotated[Path, typer.Option(help="Folder for schedule.json, the log, the plot and what a resume needs.")],
+    out: Annotated[
+        Path, typer.Option(help="Folder for schedule.json or pareto.json, log, plot and what a resume needs.")
+    ],
     model: Model = None,
     macs: Annotated[
-        float | None, typer.Option(min=0, max=1, help="Share of MACs to remove, weighted by executed steps.")
+        str | None,
+        typer.Option(
+            metavar=BUDGET,
+            help="Share of MACs to remove, weighted by executed steps; a range such as 0.2:0.65 asks for a Pareto"
+            " front of error against cost.",
+        ),
     ] = None,
     latency: Annotated[
-        float | None, typer.Option(min=0, max=1, help="Share of measured latency to remove, instead of MACs.")
+        str | None, typer.Option(metavar=BUDGET, help="Share of measured latency to remove, instead of MACs.")
     ] = None,
     latency_table: Annotated[
         Path | None, typer.Option(help="Latencies measured on the machine that will serve, for --latency.")
     ] = None,
     weights: Annotated[
-        float | None, typer.Option(min=0, max=1, help="Share of weight bytes that steps read to remove, instead.")
+        str | None, typer.Option(metavar=BUDGET, help="Share of weight bytes that steps read to remove, instead.")
     ] = None,
     genes: Annotated[
         str | None, typer.Option(help="Blocks that share levels: stage (all), group:N (N runs of blocks) or block.")
@@ -87,7 +95,7 @@ def search(
 ) -> None:
     """Search how much each stage may lose: errors one stage at a time, a knapsack, then PyGAD on whole rollouts."""
     from diffes.checkpoint import Checkpoint
-    from search.job import run_search
+    from search.job import run_front, run_search
     from search.options import SearchOptions
 
     preset = SearchOptions.quick().model_dump(exclude={"macs"}) if quick else {}
@@ -128,8 +136,13 @@ def search(
 
         table = LatencyTable.load(latency_table)
         table.require_fit(checkpoint.identity)
-    run_search(checkpoint, options, out, latency=table, resume=resume, console=console)
-    console.print(f"wrote {out}; next: diffes export --schedule {out / 'schedule.json'} --out BUNDLE", soft_wrap=True)
+    if options.front:
+        run_front(checkpoint, options, out, latency=table, resume=resume, console=console)
+        found = f"{out / 'pareto.json'}@SHARE"
+    else:
+        run_search(checkpoint, options, out, latency=table, resume=resume, console=console)
+        found = str(out / "schedule.json")
+    console.print(f"wrote {out}; next: diffes export --schedule {found} --out BUNDLE", soft_wrap=True)
 
 
 @app.command()
@@ -138,8 +151,9 @@ def export(
     schedule: Annotated[
         list[str],
         typer.Option(
-            help="What each stage keeps: a schedule.json, `dense`, or `uniform:0.375` (share removed). Give NAME=... to"
-            " name it, and repeat for several over one blob; the first is the default, `dense` is always there."
+            help="What each stage keeps: a schedule.json, a point of a front as `pareto.json@0.375` (share removed, at"
+            " least), `dense`, or `uniform:0.375`. Give NAME=... to name it, and repeat for several over one blob; the"
+            " first is the default, `dense` is always there."
         ),
     ],
     model: Model = None,

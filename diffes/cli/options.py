@@ -5,6 +5,7 @@ from typing import Annotated
 
 import typer
 
+BUDGET = "SHARE|LOW:HIGH"  # how a budget is asked for
 Model = Annotated[
     Path | None, typer.Argument(help="Model folder in diffusers layout. Default: the bundled CIFAR-10 DiT.")
 ]

@@ -67,6 +67,21 @@ def test_search_export_inspect_and_generate_make_an_image(tiny_model_folder: Pat
         assert image.size == (16, 8)
 
 
+def test_a_point_of_a_searched_front_is_exported(tiny_model_folder: Path, tmp_path: Path) -> None:
+    small = ["--population", 4, "--generations", 1, "--probes", 4, "--time-limit", 60]
+    found = run("search", tiny_model_folder, "--macs", "0.2:0.6", "--out", tmp_path / "s", "--quick", *FAST, *small)
+    assert found.exit_code == 0, found.output + repr(found.exception)
+
+    front = tmp_path / "s/pareto.json"
+    made = run("export", tiny_model_folder, "--schedule", f"{front}@0.375", "--out", tmp_path / "b")
+    refused = run("export", tiny_model_folder, "--schedule", front, "--out", tmp_path / "c")
+
+    assert made.exit_code == 0, made.output + repr(made.exception)
+    assert json.loads(run("inspect", tmp_path / "b", "--json").stdout)["macs_removed"] >= 0.375
+    assert "a front that removes" in str(refused.exception)
+    assert not (tmp_path / "c").exists()
+
+
 def test_the_same_seed_makes_the_same_image_by_name_and_by_number(bundle: Path, tmp_path: Path) -> None:
     for name, label in (("a", "cat"), ("b", "3")):
         result = run("generate", bundle, "--label", label, "--seed", 1, "--out", tmp_path / f"{name}.png")
@@ -133,6 +148,7 @@ def test_bench_writes_a_table_that_knows_every_plan_of_the_bundle(backend: str, 
             r"none.*bias.*full.*some",
         ),
         (["export", "nowhere", "--schedule", "dense", "--out", "y"], r"nowhere/model_index\.json"),
+        (["search", "{model}", "--macs", "0.6:0.2", "--out", "z"], r"macs.*LOW:HIGH.*found 0\.6:0\.2"),
         (["search", "{model}", "--macs", "0.999", "--out", "z", "--quick"], r"macs|MACs"),
     ],
 )

@@ -31,6 +31,11 @@ def small_options(**changes: Any) -> SearchOptions:
     return SearchOptions(**(options | changes))
 
 
+def front_options(**changes: Any) -> SearchOptions:
+    """The same over a range of budgets."""
+    return small_options(**({"macs": (0.2, 0.6), "population": 8} | changes))
+
+
 @pytest.fixture(scope="session")
 def problem(tiny_checkpoint: Checkpoint) -> Problem:
     return Problem.of(tiny_checkpoint, small_options())

@@ -1,6 +1,11 @@
 """Searches of the tiny model, as the tests of jobs run and interrupt them."""
 
 import json
+import os
+import signal
+import subprocess
+import sys
+import time
 from io import StringIO
 from pathlib import Path
 from typing import Any
@@ -9,16 +14,37 @@ import pytest
 from rich.console import Console
 
 from diffes.checkpoint import Checkpoint
+from diffes.pareto import ParetoFront
 from diffes.schedule import Schedule
 from search.fitness import Distance
-from search.job import run_search
+from search.job import run_front, run_search
 from search.options import SearchOptions
+from search.state import STATE_FILE
+
+_CHILD = """
+import sys
+from pathlib import Path
+from diffes.checkpoint import Checkpoint
+from search.job import run_front, run_search
+from search.options import SearchOptions
+options = SearchOptions.model_validate_json(sys.argv[1])
+run = run_front if options.front else run_search
+run(Checkpoint.open(Path(sys.argv[2])), options, Path(sys.argv[3]))
+"""
 
 
 def search(checkpoint: Checkpoint, options: SearchOptions, out: Path, *, resume: bool = False) -> tuple[Schedule, str]:
     said = StringIO()
     console = Console(file=said, width=200)
     return run_search(checkpoint, options, out, resume=resume, console=console), said.getvalue()
+
+
+def search_front(
+    checkpoint: Checkpoint, options: SearchOptions, out: Path, *, resume: bool = False
+) -> tuple[ParetoFront, str]:
+    said = StringIO()
+    console = Console(file=said, width=200)
+    return run_front(checkpoint, options, out, resume=resume, console=console), said.getvalue()
 
 
 def log_of(out: Path) -> dict[str, Any]:
@@ -45,3 +71,20 @@ def count_distances(monkeypatch: pytest.MonkeyPatch, cut_at: int | None) -> list
 
     monkeypatch.setattr(Distance, "__call__", counted)
     return made
+
+
+def kill_after_generations(count: int, options: SearchOptions, model: Path, out: Path) -> None:
+    """Search in a process of its own and kill -9 it once `count` generations are on disk."""
+    command = [sys.executable, "-c", _CHILD, options.model_dump_json(), str(model), str(out)]
+    with subprocess.Popen(command, env=os.environ, stderr=subprocess.DEVNULL) as child:
+        try:
+            while child.poll() is None and generations_on_disk(out) < count:
+                time.sleep(0.002)
+        finally:
+            child.send_signal(signal.SIGKILL)
+    assert child.returncode == -signal.SIGKILL, "the search was over before it could be killed"
+
+
+def generations_on_disk(out: Path) -> int:
+    state = out / STATE_FILE
+    return len(json.loads(state.read_text())["generations"]) if state.exists() else 0

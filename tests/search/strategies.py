@@ -1,5 +1,6 @@
 """Random spaces, budgets and genomes within them. Savings may fall with the level and be negative."""
 
+from dataclasses import replace
 from typing import get_args
 
 import numpy as np
@@ -7,6 +8,7 @@ from hypothesis import strategies as st
 
 from diffes.schedule import BlockPlan
 from search.budget import Budget, Levels
+from search.budget_range import BudgetRange
 from search.genome import Depth, GenomeSpace, Widths
 
 
@@ -36,6 +38,19 @@ def searches(draw: st.DrawFn, *, most_stages: int = 3, most_blocks: int = 3) -> 
     """A space and a budget of it."""
     space = draw(spaces(most_stages=most_stages, most_blocks=most_blocks))
     return space, draw(budgets_of(space))
+
+
+@st.composite
+def front_searches(draw: st.DrawFn) -> tuple[GenomeSpace, BudgetRange]:
+    """A space and a range of budgets of it."""
+    space, budget = draw(searches())
+    wanted = draw(st.integers(budget.wanted, budget.reachable))
+    return space, BudgetRange(budget, replace(budget, wanted=wanted))
+
+
+def ranges() -> st.SearchStrategy[BudgetRange]:
+    """A range of budgets that can be reached."""
+    return front_searches().map(lambda search: search[1])
 
 
 def any_levels(budget: Budget, random: np.random.RandomState) -> Levels:

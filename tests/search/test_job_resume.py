@@ -1,30 +1,12 @@
 """Searches of the tiny model cut and killed."""
 
-import json
-import os
-import signal
-import subprocess
-import sys
-import time
 from pathlib import Path
 
 import pytest
 
 from diffes.checkpoint import Checkpoint
-from search.options import SearchOptions
-from search.state import STATE_FILE
 from tests.search.conftest import small_options
-from tests.search.searching import count_distances, log_of, search
-
-_CHILD = """
-import sys
-from pathlib import Path
-from diffes.checkpoint import Checkpoint
-from search.job import run_search
-from search.options import SearchOptions
-options = SearchOptions.model_validate_json(sys.argv[1])
-run_search(Checkpoint.open(Path(sys.argv[2])), options, Path(sys.argv[3]))
-"""
+from tests.search.searching import count_distances, kill_after_generations, log_of, search
 
 
 @pytest.fixture(scope="module")
@@ -95,20 +77,3 @@ def test_a_killed_search_resumes_to_the_same_end(
     search(tiny_checkpoint, options, killed, resume=True)
     assert (killed / "schedule.json").read_bytes() == (tmp_path / "whole/schedule.json").read_bytes()
     assert log_of(killed) == log_of(tmp_path / "whole")
-
-
-def kill_after_generations(count: int, options: SearchOptions, model: Path, out: Path) -> None:
-    """Search in a process of its own and kill -9 it once `count` generations are on disk."""
-    command = [sys.executable, "-c", _CHILD, options.model_dump_json(), str(model), str(out)]
-    with subprocess.Popen(command, env=os.environ, stderr=subprocess.DEVNULL) as child:
-        try:
-            while child.poll() is None and generations_on_disk(out) < count:
-                time.sleep(0.002)
-        finally:
-            child.send_signal(signal.SIGKILL)
-    assert child.returncode == -signal.SIGKILL, "the search was over before it could be killed"
-
-
-def generations_on_disk(out: Path) -> int:
-    state = out / STATE_FILE
-    return len(json.loads(state.read_text())["generations"]) if state.exists() else 0

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from search.genome import Genome
-from search.ladder import Ladder, Rung
+from search.ladder import FrontLadder, Ladder, Rung
 from search.memo import Memo
 
 A, B, C, D = (1,), (2,), (3,), (4,)
@@ -84,3 +84,29 @@ def test_genomes_keep_the_order_they_were_first_seen_in() -> None:
     assert ladder.seen == 3
     assert ladder.first(2) == [C, A]
     assert [genome for genome, _ in ladder.memo.entries()] == [C, A, B]
+
+
+def front_of_two_rungs(saved: dict[Genome, int]) -> tuple[Probes, Probes, FrontLadder]:
+    few, more, ladder = two_rungs()
+    return few, more, FrontLadder(ladder.rungs, saved.__getitem__)
+
+
+def test_a_genome_of_a_front_stays_below_if_a_survivor_that_saves_no_less_is_better() -> None:
+    _, more, ladder = front_of_two_rungs({A: 5, B: 5, C: 1, D: 1})
+    ladder([A])
+    assert ladder([B], survivors=[A]) == [inf]
+    assert more.asked == [A]
+
+
+def test_a_better_survivor_that_saves_less_does_not_count() -> None:
+    _, _, ladder = front_of_two_rungs({A: 5, B: 5, C: 6, D: 1})
+    ladder([A, B])
+    assert ladder([C], survivors=[A, B]) == [(0.8 + 3 * 0.1) / 4]
+
+
+def test_what_was_judged_to_the_top_keeps_its_objective_though_dominated() -> None:
+    saved: dict[Genome, int] = {A: 5, B: 5}
+    few, more = Probes(1, {A: 0.1, B: 0.1}), Probes(3, {A: 0.1, B: 0.9})
+    ladder = FrontLadder((few.rung, more.rung), saved.__getitem__)
+    ladder([A])
+    assert ladder([B], survivors=[A]) == [(0.1 + 3 * 0.9) / 4]

@@ -4,9 +4,10 @@ from hypothesis import strategies as st
 
 from diffes.schedule import BlockPlan
 from search.budget import Budget
+from search.budget_range import BudgetRange, tight
 from search.genome import GenomeSpace
-from search.operators import Operators, select
-from tests.search.strategies import any_levels, searches
+from search.operators import Operators, RangeOperators, select
+from tests.search.strategies import any_levels, front_searches, searches
 
 Search = tuple[GenomeSpace, Budget]
 SPACE = GenomeSpace.of((BlockPlan(4, 64),) * 3, 2, "block")
@@ -85,3 +86,45 @@ def test_mutation_skips_only_where_the_space_does() -> None:
 
 def test_selection_takes_the_fittest_and_keeps_the_order_of_equals() -> None:
     assert select(np.array([-1.0, -np.inf, -0.5, -1.0]), 3).tolist() == [2, 0, 3]
+
+
+FrontSearch = tuple[GenomeSpace, BudgetRange]
+
+
+@given(front_searches(), st.integers(0, 1000))
+def test_every_offspring_of_a_front_stays_within_its_range(search: FrontSearch, seed: int) -> None:
+    (space, budgets), random = search, np.random.RandomState(seed)
+    operators = RangeOperators(space, budgets)
+    starts = (any_levels(budgets.low, random) for _ in range(2))
+    mother, father = (budgets.drawn(random).repaired(levels, random) for levels in starts)
+    assert budgets.holds(operators.crossed(mother, father, random))
+    assert budgets.holds(operators.around(mother, random).mutated(mother, random))
+
+
+@given(front_searches(), st.integers(0, 1000))
+def test_the_mutants_of_one_offspring_are_tight_to_one_budget(search: FrontSearch, seed: int) -> None:
+    (space, budgets), random = search, np.random.RandomState(seed)
+    start = budgets.drawn(random).repaired(any_levels(budgets.low, random), random)
+    operators = RangeOperators(space, budgets).around(start, random)
+    assert all(tight(operators.budget, operators.mutated(start, random)) for _ in range(4))
+
+
+def test_a_child_of_a_front_costs_what_lies_between_its_parents() -> None:
+    random, budgets = np.random.RandomState(0), BudgetRange(EVEN.asking(0.1), EVEN.asking(0.7))
+    cheap, dear = (budgets.wanting(saving).repaired(np.full(12, 2), random) for saving in (400, 100))
+    operators = RangeOperators(SPACE, budgets)
+    saved = [EVEN.saved(operators.crossed(cheap, dear, random)) for _ in range(60)]
+    assert all(100 <= saving < 410 for saving in saved)
+    assert len(set(saved)) > 10
+
+
+def test_lineages_of_a_front_reach_every_budget() -> None:
+    random, budgets = np.random.RandomState(0), BudgetRange(EVEN.asking(0.1), EVEN.asking(0.7))
+    operators = RangeOperators(SPACE, budgets)
+    levels = budgets.low.repaired(np.full(12, 2), random)
+    saved = set()
+    for _ in range(1500):
+        levels = operators.around(levels, random).mutated(levels, random)
+        saved.add(EVEN.saved(levels))
+    assert max(saved) >= 400
+    assert min(saved) <= 80

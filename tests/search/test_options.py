@@ -96,3 +96,28 @@ def test_rungs_share_out_all_probes(probes: int, screened: int | None) -> None:
     rungs = small_options(probes=probes, screen_probes=screened).rungs
     assert [i for rung in rungs for i in range(rung.start, rung.stop)] == list(range(probes))
     assert len(rungs) == (2 if screened is not None and screened < probes else 1)
+
+
+@pytest.mark.parametrize("cost", ["macs", "weights", "latency"])
+@pytest.mark.parametrize("asked", [(0.2, 0.65), [0.2, 0.65], "0.2:0.65"], ids=["tuple", "list", "text"])
+def test_a_range_asks_for_a_front(cost: str, asked: object) -> None:
+    table = {"latency_table": "t.json"} if cost == "latency" else {}
+    options = SearchOptions.checked({cost: asked, **table})
+    assert options.front
+    assert options.shares == (0.2, 0.65)
+    assert SearchOptions.model_validate_json(options.model_dump_json()) == options
+
+
+def test_one_share_is_a_range_of_itself_and_no_front() -> None:
+    assert not small_options().front
+    assert small_options().shares == (0.375, 0.375)
+
+
+def test_half_of_a_fronts_population_lives_on_whatever_the_elite() -> None:
+    assert small_options(macs="0.2:0.4", population=12, elite=1).survivors == 6
+
+
+def test_a_front_has_a_larger_population_unless_told_otherwise() -> None:
+    one, front = (SearchOptions.checked({"macs": macs}) for macs in (0.3, "0.2:0.4"))
+    assert one.population < front.population
+    assert SearchOptions.checked({"macs": "0.2:0.4", "population": 8}).population == 8
