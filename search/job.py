@@ -16,10 +16,11 @@ from diffes.pruning.calibration import CALIBRATION_FILE, Calibration
 from diffes.schedule import Schedule
 from search.clock import Clock, OutOfTime
 from search.costs import PlanLatency
+from search.distribution import Distribution, Evaluators, Serial
 from search.error_table import Errors, ErrorTable, errors_of
 from search.evaluations import Evaluations
 from search.evolution import Evolution, Moment
-from search.fitness import Distance, SerialEvaluator
+from search.fitness import Distance, Evaluator
 from search.genome import Genome
 from search.ladder import Ladder, Rung
 from search.memo import Memo, code_version
@@ -37,6 +38,7 @@ from search.surrogate import Surrogate
 _MARGIN = 1.5
 _TABLE_SHARE = 0.6  # of the time limit has passed: what is left is for whole rollouts
 _SAVE_EVERY = 0.5  # seconds: a kill throws away no more than that and the genomes under way
+_SCRATCH = ".workers"  # hidden from what counts as a search's files
 
 
 def run_search(
@@ -46,15 +48,19 @@ def run_search(
     *,
     latency: PlanLatency | None = None,
     resume: bool = False,
+    distribution: Distribution | None = None,
     console: Console | None = None,
 ) -> Schedule:
     """Search a schedule and write `schedule.json`, `search.json`, `search.png`, `table.json` into `out`.
 
     `latency` gives nanoseconds where the budget is on latency. `resume` goes on with what an earlier run left in
-    `out` (or begins). With equal options a resumed search ends in the schedule an uninterrupted one finds.
+    `out` (or begins). With equal options a resumed search ends in the schedule an uninterrupted one finds, and so does
+    one with workers: `distribution` says where rollouts run (None: in this process).
     SearchError for a budget out of reach, an `out` that holds something else, or a resume under other options, costs
     or code, or of another model.
     """
+    distribution = distribution or Serial()
+    options = distribution.fitted(options)
     if options.threads is not None:
         torch.set_num_threads(options.threads)
     require_device(options.device)
@@ -65,25 +71,29 @@ def run_search(
     if (out / SCHEDULE_FILE).exists():
         reporter.say(f"{out / SCHEDULE_FILE} is there already: the search is finished")
         return Schedule.load(out / SCHEDULE_FILE)
-    return _Job(problem, state, out, reporter).run()
+    if intention := distribution.intention(options):
+        reporter.say(intention)
+    with distribution.open(problem, latency, out / CALIBRATION_FILE, out / _SCRATCH) as evaluators:
+        return _Job(problem, state, out, reporter, evaluators).run()
 
 
 class _Job:
     """One run of a search: the problem, what is known of it, and where that is written."""
 
-    def __init__(self, problem: Problem, state: SearchState, out: Path, reporter: Reporter) -> None:
+    def __init__(self, problem: Problem, state: SearchState, out: Path, reporter: Reporter, work: Evaluators) -> None:
         self.problem = problem
         self.options = problem.options
         self.state = state
         self.out = out
         self.reporter = reporter
+        self.evaluators = work
         self.clock = Clock(problem.options.time_limit, state.seconds)
         self.memos = {key: Memo(entries) for key, entries in state.memos.items()}
         self.evaluations = Evaluations(state.evaluations, problem.dense_macs)
         self.ladder = Ladder(())
         self.saved = -inf
         self.evolution_began = 0.0
-        self.seconds_of = {"teacher": 0.0, "image": 0.0}  # the last of each, to foresee the next
+        self.seconds_of = {"teacher": 0.0, "image": 0.0}  # as they last took, to foresee the next
 
     def run(self) -> Schedule:
         self.reporter.say(self._intention())
@@ -177,14 +187,14 @@ class _Job:
         levels, table, passes = self.problem.table_levels, self.state.table, self.problem.passes
         measured = ErrorTable(distance, self.options.table)
         total = sum(map(len, passes))
+        missing = [entry for entries in passes for entry in entries if entry.name not in table]
         with self._phase("table") as advance:
-            for entry in (entry for entries in passes for entry in entries):
-                if entry.name in table:
-                    continue
+            found = self.evaluators.measured(distance, self.options.table, missing)
+            for entry in missing:
                 if len(table) >= len(passes[0]) and self.clock.share(0, 0) > _TABLE_SHARE:
                     self.reporter.say(f"the time limit stopped the table after {len(table)} of {total} entries")
                     break
-                table[entry.name] = measured.measure(entry)
+                table[entry.name] = next(found)
                 self.evaluations.add("table", measured.work(entry))
                 self._save()
                 advance(len(table) / total)
@@ -221,28 +231,27 @@ class _Job:
     def _rung(self, distance: Distance, rows: slice, calibration: Calibration, advance: Advance) -> Rung:
         """Judge genomes on some of the probes, as long as the clock allows after the first schedule."""
         memo = self._memo(self.problem.memo_key(calibration, rows))
-        probes = rows.stop - rows.start
+        evaluator = self.evaluators.evaluator(distance.rows(rows))
 
         def evaluate(genomes: Sequence[Genome]) -> None:
-            for _ in self._judged(genomes, distance.rows(rows), memo, "evolve"):
+            for _ in self._judged(genomes, evaluator, memo, "evolve"):
                 passed = self.clock.share(self.evolution_began, self._selection_seconds())
                 advance(max(self.ladder.seen / self._planned(), passed))
 
-        return Rung(probes, memo, evaluate)
+        return Rung(rows.stop - rows.start, memo, evaluate)
 
-    def _judged(self, genomes: Sequence[Genome], distance: Distance, memo: Memo, phase: str) -> Iterator[int]:
-        """Judge genomes, a batch at a time; yields how many are done. The evolution stops short of the time limit."""
-        evaluator, probes = SerialEvaluator(distance), len(distance.teacher.labels)
-        for start in range(0, len(genomes), evaluator.batch):
+    def _judged(self, genomes: Sequence[Genome], evaluator: Evaluator, memo: Memo, phase: str) -> Iterator[int]:
+        """Judge genomes; yields how many are done. The evolution stops short of the time limit."""
+        probes, began = len(evaluator.distance.teacher.labels), monotonic()
+        objectives = evaluator(genomes)
+        for done, genome in enumerate(genomes, start=1):
             if phase == "evolve" and self.ladder.memo.best(1):
                 self.clock.require(self.seconds_of["image"] * probes + self._selection_seconds())
-            batch, began = genomes[start : start + evaluator.batch], monotonic()
-            for genome, objective in zip(batch, evaluator(batch), strict=True):
-                memo.add(genome, objective)
-                self.evaluations.add(phase, distance.work(genome))
-            self.seconds_of["image"] = (monotonic() - began) / len(batch) / probes
+            memo.add(genome, next(objectives))
+            self.evaluations.add(phase, evaluator.distance.work(genome))
+            self.seconds_of["image"] = (monotonic() - began) / done / probes
             self._save()
-            yield start + len(batch)
+            yield done
 
     def _memo(self, key: str) -> Memo:
         return self.memos.setdefault(key, Memo())
@@ -283,7 +292,7 @@ class _Job:
         if missing:
             distance = self._distance("held-out", rollouts, held_out=True)
             with self._phase("select") as advance:
-                for done in self._judged(missing, distance, memo, "select"):
+                for done in self._judged(missing, self.evaluators.evaluator(distance), memo, "select"):
                     advance(done / len(missing))
         for genome in genomes:
             held_out.add(genome, memo[genome])
