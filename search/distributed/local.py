@@ -42,8 +42,8 @@ class LocalWorkers:
     def intention(self, options: SearchOptions) -> str:
         """Who works where."""
         devices = devices_of(options.device, self.count)
-        where = f"the CPU, {options.threads} threads each" if options.device == "cpu" else ", ".join(devices)
-        return f"{self.count} workers on {where}; every one loads the model"
+        where = f"the CPU (--threads {options.threads} each)" if options.device == "cpu" else ", ".join(devices)
+        return f"workers: {self.count} on {where}; every one loads the model"
 
     @contextmanager
     def open(

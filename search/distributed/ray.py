@@ -56,8 +56,8 @@ class RayWorkers:
 
     def intention(self, options: SearchOptions) -> str:
         """Who works where."""
-        each = f"{options.threads} threads" if options.device == "cpu" else "a GPU"
-        return f"workers on Ray ({self.address}), {each} each; every one loads the model"
+        each = f"--threads {options.threads}" if options.device == "cpu" else "a GPU"
+        return f"workers: on Ray ({self.address}), {each} each; every one loads the model"
 
     @contextmanager
     def open(
