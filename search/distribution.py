@@ -1,5 +1,6 @@
 """Where a search's rollouts run: in its own process, or wherever a `Distribution` has workers."""
 
+import shutil
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
@@ -55,9 +56,10 @@ class Serial:
         problem: Problem,  # noqa: ARG002
         latency: PlanLatency | None,  # noqa: ARG002
         calibration: Path,  # noqa: ARG002
-        scratch: Path,  # noqa: ARG002
+        scratch: Path,
     ) -> Iterator[Evaluators]:
-        """Nothing to open."""
+        """Nothing to open; what a killed search's workers left goes."""
+        shutil.rmtree(scratch, ignore_errors=True)
         yield self
 
     def evaluator(self, distance: Distance) -> Evaluator:

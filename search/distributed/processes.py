@@ -38,6 +38,11 @@ class ProcessCrew:
         """One worker an assignment."""
         return len(self._assignments)
 
+    @property
+    def pids(self) -> dict[int, int | None]:
+        """Process ids by worker."""
+        return {number: member.process.pid for number, member in self._members.items()}
+
     def start(self, worker: int) -> None:
         """Start a process, anew if there was one."""
         ours, theirs = _SPAWN.Pipe()

@@ -16,10 +16,14 @@ Script = Callable[[int, Judge], Reply]
 
 
 class ScriptedCrew:
-    """Workers that answer by a script, the last one asked first; `starts` are replies to being started, then ready."""
+    """Workers that answer by a script: the one asked last (`at` -1) or first (0) before the others.
 
-    def __init__(self, script: Script, size: int = 2, starts: Sequence[Reply] = ()) -> None:
+    `starts` are replies to being started; after them every start succeeds.
+    """
+
+    def __init__(self, script: Script, size: int = 2, starts: Sequence[Reply] = (), at: int = -1) -> None:
         self.script = script
+        self.at = at
         self.size = size
         self.starts = deque(starts)
         self.starting: list[tuple[int, Reply]] = []
@@ -43,7 +47,7 @@ class ScriptedCrew:
         if self.starting:
             started, self.starting = self.starting, []
             return started
-        worker, reply = self.replies.pop()
+        worker, reply = self.replies.pop(self.at)
         self.busy.discard(worker)
         return [(worker, reply)]
 
@@ -122,7 +126,7 @@ def test_an_error_in_a_task_is_raised_after_the_values_before_it() -> None:
 
 
 def test_a_run_left_early_does_not_mix_with_the_next() -> None:
-    crew = ScriptedCrew(first_gene, size=2)
+    crew = ScriptedCrew(first_gene, size=2, at=0)
     pool = Pool(crew, "alike")
     left = pool.run([Judge("teacher", genome) for genome in GENOMES])
     assert next(left) == [0]
@@ -132,7 +136,7 @@ def test_a_run_left_early_does_not_mix_with_the_next() -> None:
 
 
 def test_a_worker_lost_over_a_task_given_up_is_replaced_without_it() -> None:
-    crew = ScriptedCrew(lambda w, task: KILLED if task.genome == GENOMES[1] else first_gene(w, task), size=2)
+    crew = ScriptedCrew(lambda w, task: KILLED if task.genome == GENOMES[1] else first_gene(w, task), at=0)
     pool = Pool(crew, "alike")
     tasks = [Judge("teacher", GENOMES[0]), Judge("teacher", GENOMES[1])]
     next(pool.run(tasks))
