@@ -11,6 +11,7 @@ import psutil
 import pytest
 
 from diffes.checkpoint import Checkpoint
+from diffes.errors import SearchError
 from search.distributed import LocalWorkers
 from search.distributed.messages import Task
 from search.distributed.processes import ProcessCrew
@@ -92,3 +93,20 @@ def test_a_search_killed_with_its_workers_at_work_resumes_to_the_same_end(
 
     search(tiny_checkpoint, _OPTIONS, out, resume=True, distribution=LocalWorkers(1))  # their number may change
     require_end(out, serial)
+
+
+def test_a_worker_that_is_killed_whenever_it_starts_ends_the_search_with_the_signal(
+    tiny_checkpoint: Checkpoint, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    start = ProcessCrew.start
+
+    def killing(crew: ProcessCrew, worker: int) -> None:
+        start(crew, worker)
+        pid = crew.pids[worker]
+        assert pid is not None
+        os.kill(pid, signal.SIGKILL)
+
+    monkeypatch.setattr(ProcessCrew, "start", killing)
+    with pytest.raises(SearchError, match="worker 0 cannot start.*3 workers lost, the last one killed by SIGKILL"):
+        search(tiny_checkpoint, _OPTIONS, tmp_path / "out", distribution=LocalWorkers(1))
+    assert not (tmp_path / "out/.workers").exists()
