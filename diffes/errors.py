@@ -25,6 +25,10 @@ class DiffesError(Exception):
         self.remedy = remedy
         super().__init__(self._sentence())
 
+    def __reduce__(self) -> tuple[object, ...]:
+        """Pickled, as it comes from another process, it is the same error: nothing is composed again."""
+        return _bare, (type(self), *self.args), self.__dict__
+
     def _sentence(self) -> str:
         parts = [self.what]
         if self.expected is not None:
@@ -33,6 +37,10 @@ class DiffesError(Exception):
             parts.append(f"found {self.found}")
         head = parts[0] + (": " + ", ".join(parts[1:]) if parts[1:] else "")
         return head + (f". {self.remedy}" if self.remedy else "")
+
+
+def _bare(kind: type[DiffesError], *args: object) -> DiffesError:
+    return kind.__new__(kind, *args)
 
 
 class InvalidInput(DiffesError):

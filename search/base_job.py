@@ -13,9 +13,10 @@ from typing import Generic, TypeVar
 from diffes.pruning.cache import calibration_for
 from diffes.pruning.calibration import CALIBRATION_FILE, Calibration
 from search.clock import OutOfTime
+from search.distribution import Evaluators
 from search.error_table import Errors, ErrorTable, errors_of
 from search.evolution import Evolution, Moves
-from search.fitness import Distance, SerialEvaluator
+from search.fitness import Distance, Evaluator
 from search.genome import Genome
 from search.ladder import Ladder, Rung
 from search.logbook import Logbook
@@ -46,13 +47,14 @@ class Ground:
 class Job(ABC, Generic[Result]):
     """One run of a search: the problem, and the logbook of what is known of it."""
 
-    def __init__(self, problem: Problem, log: Logbook) -> None:
+    def __init__(self, problem: Problem, log: Logbook, evaluators: Evaluators) -> None:
         self.problem = problem
         self.options = problem.options
         self.log = log
+        self.evaluators = evaluators
         self.ladder = Ladder(())
         self.evolution_began = 0.0
-        self.seconds_of = {"teacher": 0.0, "image": 0.0}  # the last of each, to foresee the next
+        self.seconds_of = {"teacher": 0.0, "image": 0.0}  # as they last took, to foresee the next
 
     def run(self) -> Result:
         """Search and leave the result's files; what an interruption or an error leaves can be resumed."""
@@ -135,14 +137,14 @@ class Job(ABC, Generic[Result]):
         levels, table, passes = self.problem.table_levels, self.log.state.table, self.problem.passes
         measured = ErrorTable(distance, self.options.table)
         total = sum(map(len, passes))
+        missing = [entry for entries in passes for entry in entries if entry.name not in table]
         with self.log.phase("table") as advance:
-            for entry in (entry for entries in passes for entry in entries):
-                if entry.name in table:
-                    continue
+            found = self.evaluators.measured(distance, self.options.table, missing)
+            for entry in missing:
                 if len(table) >= len(passes[0]) and self.log.clock.share(0, 0) > _TABLE_SHARE:
                     self.log.say(f"the time limit stopped the table after {len(table)} of {total} entries")
                     break
-                table[entry.name] = measured.measure(entry)
+                table[entry.name] = next(found)
                 self.log.evaluations.add("table", measured.work(entry))
                 self.log.save()
                 advance(len(table) / total)
@@ -182,28 +184,27 @@ class Job(ABC, Generic[Result]):
     def _rung(self, ground: Ground, rows: slice, advance: Advance) -> Rung:
         """Judge genomes on some of the probes, as long as the clock allows after the first schedule."""
         memo = self.log.memo(self.problem.memo_key(ground.calibration, rows))
-        probes = rows.stop - rows.start
+        evaluator = self.evaluators.evaluator(ground.distance.rows(rows))
 
         def evaluate(genomes: Sequence[Genome]) -> None:
-            for _ in self._judged(genomes, ground.distance.rows(rows), memo, "evolve"):
+            for _ in self._judged(genomes, evaluator, memo, "evolve"):
                 passed = self.log.clock.share(self.evolution_began, self._selection_seconds())
                 advance(max(self.ladder.seen / self._planned(), passed))
 
-        return Rung(probes, memo, evaluate)
+        return Rung(rows.stop - rows.start, memo, evaluate)
 
-    def _judged(self, genomes: Sequence[Genome], distance: Distance, memo: Memo, phase: str) -> Iterator[int]:
-        """Judge genomes, a batch at a time; yields how many are done. The evolution stops short of the time limit."""
-        evaluator, probes = SerialEvaluator(distance), len(distance.teacher.labels)
-        for start in range(0, len(genomes), evaluator.batch):
+    def _judged(self, genomes: Sequence[Genome], evaluator: Evaluator, memo: Memo, phase: str) -> Iterator[int]:
+        """Judge genomes; yields how many are done. The evolution stops short of the time limit."""
+        probes, began = len(evaluator.distance.teacher.labels), monotonic()
+        objectives = evaluator(genomes)
+        for done, genome in enumerate(genomes, start=1):
             if phase == "evolve" and self.ladder.memo.best(1):
                 self.log.clock.require(self.seconds_of["image"] * probes + self._selection_seconds())
-            batch, began = genomes[start : start + evaluator.batch], monotonic()
-            for genome, objective in zip(batch, evaluator(batch), strict=True):
-                memo.add(genome, objective)
-                self.log.evaluations.add(phase, distance.work(genome))
-            self.seconds_of["image"] = (monotonic() - began) / len(batch) / probes
+            memo.add(genome, next(objectives))
+            self.log.evaluations.add(phase, evaluator.distance.work(genome))
+            self.seconds_of["image"] = (monotonic() - began) / done / probes
             self.log.save()
-            yield start + len(batch)
+            yield done
 
     def _selection_seconds(self) -> float:
         """What the held-out choice will take, with a margin for a busy machine."""
@@ -218,7 +219,7 @@ class Job(ABC, Generic[Result]):
         if missing:
             distance = self._distance("held-out", ground.rollouts, held_out=True)
             with self.log.phase("select") as advance:
-                for done in self._judged(missing, distance, memo, "select"):
+                for done in self._judged(missing, self.evaluators.evaluator(distance), memo, "select"):
                     advance(done / len(missing))
         found = Memo()
         for genome in genomes:

@@ -1,6 +1,6 @@
 """The distance a search minimises: a schedule's final samples to the dense model's, from the same noise."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from math import nan
 from typing import Protocol
@@ -59,27 +59,23 @@ class Distance:
 class Evaluator(Protocol):
     """What turns genomes into objectives, here or in workers elsewhere.
 
-    A genome's objective must not depend on the others of its batch, nor on their order. `batch` is how many genomes
-    it takes at once to keep busy; the search saves its state between batches.
+    A genome's objective must not depend on the others asked for with it, nor on their order. Objectives come in the
+    genomes' order, each as soon as it is known; nan where the samples are not finite.
     """
 
     @property
-    def batch(self) -> int: ...
+    def distance(self) -> Distance:
+        """What the objectives are values of."""
 
-    def __call__(self, genomes: Sequence[Genome]) -> list[float]: ...
+    def __call__(self, genomes: Sequence[Genome]) -> Iterator[float]: ...
 
 
 @dataclass(frozen=True)
 class SerialEvaluator:
-    """One genome after the other, in this process."""
+    """One genome after the other, in this process: each when its objective is asked for."""
 
     distance: Distance
 
-    @property
-    def batch(self) -> int:
-        """One: nothing is lost by saving after every genome."""
-        return 1
-
-    def __call__(self, genomes: Sequence[Genome]) -> list[float]:
+    def __call__(self, genomes: Sequence[Genome]) -> Iterator[float]:
         """Objectives in the genomes' order; nan where the samples are not finite."""
-        return [self.distance(genome) for genome in genomes]
+        return map(self.distance, genomes)

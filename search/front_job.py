@@ -10,6 +10,7 @@ from diffes.errors import SearchError
 from diffes.pareto import ParetoFront
 from search.archive import Point, archive_of
 from search.base_job import Ground, Job
+from search.distribution import Evaluators
 from search.front_population import FrontReferences, first_front
 from search.front_report import FrontFindings, write_front
 from search.ladder import FrontLadder, Ladder, Rung
@@ -21,8 +22,8 @@ from search.problem import Problem
 class FrontJob(Job[ParetoFront]):
     """One run of it."""
 
-    def __init__(self, problem: Problem, log: Logbook) -> None:
-        super().__init__(problem, log)
+    def __init__(self, problem: Problem, log: Logbook, evaluators: Evaluators) -> None:
+        super().__init__(problem, log, evaluators)
         self.references = FrontReferences((), ())
 
     @property

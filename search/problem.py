@@ -103,8 +103,12 @@ class Problem:
     def distance(self, rollouts: Rollouts, *, held_out: bool = False) -> Distance:
         """The objective on the search's probes, or on the held-out ones; rolls the dense model out."""
         probes = Probes.drawn(self.options.probes, self.options.seed, rollouts, held_out=held_out)
+        return self.distance_to(Teacher.of(rollouts, probes), rollouts)
+
+    def distance_to(self, teacher: Teacher, rollouts: Rollouts) -> Distance:
+        """The objective on the probes of a teacher that was rolled out before."""
         clip = inf if self.checkpoint.vae_folder else 1.0
-        return Distance(self.space, rollouts, Teacher.of(rollouts, probes), self.objective, clip)
+        return Distance(self.space, rollouts, teacher, self.objective, clip)
 
     def genome(self, schedule: Schedule) -> Genome:
         """A schedule of this model as a genome; genes of stages without a step are 0, whatever it keeps there.

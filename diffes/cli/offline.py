@@ -92,9 +92,26 @@ def search(
     ] = None,
     device: Device = "cpu",
     threads: Threads = None,
+    workers: Annotated[
+        int | None,
+        typer.Option(
+            min=1,
+            help="Processes that judge schedules side by side: one a GPU (--device cuda), or each on its share of the"
+            " CPU's cores. The result is that of one process with the same --threads.",
+        ),
+    ] = None,
+    ray: Annotated[
+        str | None,
+        typer.Option(
+            metavar="ADDRESS",
+            help="Judge on every device of a Ray cluster instead, or on --workers of them: its address, auto for the"
+            " one this machine belongs to, local to start one here. Needs `pip install 'diffes[ray]'`.",
+        ),
+    ] = None,
 ) -> None:
     """Search how much each stage may lose: errors one stage at a time, a knapsack, then PyGAD on whole rollouts."""
     from diffes.checkpoint import Checkpoint
+    from search.distributed import distribution_for
     from search.job import run_front, run_search
     from search.options import SearchOptions
 
@@ -136,11 +153,12 @@ def search(
 
         table = LatencyTable.load(latency_table)
         table.require_fit(checkpoint.identity)
+    chosen = distribution_for(workers, ray)
     if options.front:
-        run_front(checkpoint, options, out, latency=table, resume=resume, console=console)
+        run_front(checkpoint, options, out, latency=table, resume=resume, distribution=chosen, console=console)
         found = f"{out / 'pareto.json'}@SHARE"
     else:
-        run_search(checkpoint, options, out, latency=table, resume=resume, console=console)
+        run_search(checkpoint, options, out, latency=table, resume=resume, distribution=chosen, console=console)
         found = str(out / "schedule.json")
     console.print(f"wrote {out}; next: diffes export --schedule {found} --out BUNDLE", soft_wrap=True)
 

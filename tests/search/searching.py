@@ -16,6 +16,7 @@ from rich.console import Console
 from diffes.checkpoint import Checkpoint
 from diffes.pareto import ParetoFront
 from diffes.schedule import Schedule
+from search.distribution import Distribution
 from search.fitness import Distance
 from search.job import run_front, run_search
 from search.options import SearchOptions
@@ -33,10 +34,18 @@ run(Checkpoint.open(Path(sys.argv[2])), options, Path(sys.argv[3]))
 """
 
 
-def search(checkpoint: Checkpoint, options: SearchOptions, out: Path, *, resume: bool = False) -> tuple[Schedule, str]:
+def search(
+    checkpoint: Checkpoint,
+    options: SearchOptions,
+    out: Path,
+    *,
+    resume: bool = False,
+    distribution: Distribution | None = None,
+) -> tuple[Schedule, str]:
     said = StringIO()
     console = Console(file=said, width=200)
-    return run_search(checkpoint, options, out, resume=resume, console=console), said.getvalue()
+    found = run_search(checkpoint, options, out, resume=resume, distribution=distribution, console=console)
+    return found, said.getvalue()
 
 
 def search_front(

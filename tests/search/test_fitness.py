@@ -82,7 +82,8 @@ def test_work_is_what_the_denoiser_did(
 def test_an_objective_depends_on_no_other_genome_of_its_batch(distance: Distance) -> None:
     evaluate = SerialEvaluator(distance)
     others = [(1, 0) * 5, (0, 3) * 5]
-    assert evaluate([HALF, *others])[0] == evaluate([*others, HALF])[2] == evaluate([HALF])[0] == distance(HALF)
+    first, last, alone = (list(evaluate(genomes)) for genomes in ([HALF, *others], [*others, HALF], [HALF]))
+    assert first[0] == last[2] == alone[0] == distance(HALF)
 
 
 def test_the_mean_over_parts_of_the_probes_is_the_objective(distance: Distance) -> None:
