@@ -6,7 +6,6 @@ from math import inf, isfinite
 from pathlib import Path
 from time import monotonic
 
-import numpy as np
 import torch
 from rich.console import Console
 
@@ -18,21 +17,19 @@ from search.clock import Clock, OutOfTime
 from search.costs import PlanLatency
 from search.error_table import Errors, ErrorTable, errors_of
 from search.evaluations import Evaluations
-from search.evolution import Evolution, Moment
+from search.evolution import Moment
 from search.fitness import Distance, SerialEvaluator
 from search.genome import Genome
 from search.ladder import Ladder, Rung
 from search.memo import Memo, code_version
-from search.operators import Operators
+from search.methods import Proposal, baseline, informed
 from search.options import SearchOptions
-from search.population import References, first_population
 from search.problem import Problem, require_device
 from search.progress import Advance, Reporter
 from search.report import Findings, write_report, write_table
 from search.rollouts import Rollouts
-from search.selection import choose, finalists
+from search.selection import choose, finalists, first_choice
 from search.state import SCHEDULE_FILE, Generation, SearchState, open_state
-from search.surrogate import Surrogate
 
 _MARGIN = 1.5
 _TABLE_SHARE = 0.6  # of the time limit has passed: what is left is for whole rollouts
@@ -97,21 +94,18 @@ class _Job:
         calibration = self._calibrate()
         rollouts = self.problem.rollouts(calibration)
         distance = self._distance("teacher", rollouts)
-        errors = self._tabulate(distance.rows(slice(0, self.options.table_probes)))
-        space, budget = self.problem.space, self.problem.budget
-        random = np.random.RandomState(self.options.seed)
-        references = References.of(errors, space, budget, random)
-        population = first_population(references, errors, space, budget, self.options.population, random)
-        self._evolve(population, Surrogate(errors), distance, calibration)
+        proposal = self._propose(distance)
+        self._evolve(proposal, distance, calibration)
         held_out = Memo()
-        chosen = self._select(references, rollouts, calibration, held_out)
+        chosen = self._select(proposal.uniform, rollouts, calibration, held_out)
         findings = Findings(
             problem=self.problem,
             state=self.state,
             memo=self.ladder.memo,
             held_out=held_out,
-            references=references,
-            predicted=Surrogate(errors).predicted(references.knapsack),
+            uniform=proposal.uniform,
+            knapsack=proposal.knapsack,
+            predicted=proposal.predicted,
             chosen=chosen,
             calibration=calibration,
             evaluations=self.evaluations,
@@ -124,16 +118,17 @@ class _Job:
         budget, options, space = self.problem.budget, self.options, self.problem.space
         limit = f", at most {options.time_limit:.0f} s" if options.time_limit else ""
         entries = sum(map(len, self.problem.passes))
+        table = f" {entries} table entries on {options.table_probes} images," if entries else ""
         return (
-            f"search: remove {options.share:.1%} of the {budget.unit} of a row's trajectory"
+            f"search ({options.method}): remove {options.share:.1%} of the {budget.unit} of a row's trajectory"
             f" (at most {budget.reachable / budget.dense:.1%} can go) by {len(budget.movable)} genes of"
-            f" {space.top + 1} levels; {entries} table entries on {options.table_probes} images,"
-            f" up to {self._planned()} schedules on {options.probes}{limit}"
+            f" {space.top + 1} levels;{table} up to {options.planned} schedules on {options.probes} images{limit}"
         )
 
-    def _planned(self) -> int:
-        options = self.options
-        return options.population + options.generations * (options.population - options.survivors)
+    def _propose(self, distance: Distance) -> Proposal:
+        if self.options.method != "evolution":
+            return baseline(self.problem)
+        return informed(self.problem, self._tabulate(distance.rows(slice(0, self.options.table_probes))))
 
     @contextmanager
     def _phase(self, name: str) -> Iterator[Advance]:
@@ -192,28 +187,23 @@ class _Job:
         write_table(self.problem, table, errors, self.out)
         return errors
 
-    def _evolve(
-        self, population: list[Genome], surrogate: Surrogate, distance: Distance, calibration: Calibration
-    ) -> None:
+    def _evolve(self, proposal: Proposal, distance: Distance, calibration: Calibration) -> None:
         options, generations = self.options, self.state.generations
         self.evolution_began = self.clock.elapsed
         with self._phase("evolve") as advance:
             self.ladder = Ladder(tuple(self._rung(distance, rows, calibration, advance) for rows in options.rungs))
-            operators = Operators(self.problem.space, self.problem.budget)
-            evolution = Evolution(
-                operators, surrogate, self.ladder, options.survivors, options.generations, options.seed
-            )
+            strategy = proposal.strategy(self.ladder)
             try:
                 if not generations:
-                    self._record(evolution.begin(population))
-                evolution.run(self._moment(), self._record)
+                    self._record(strategy.begin(proposal.population))
+                strategy.run(self._moment(), self._record)
                 self.state.stopped = "generations"
             except OutOfTime:
                 self.state.stopped = "time limit"
         if self.state.stopped == "time limit":
             done = len(generations) - 1
             self.reporter.say(
-                f"the time limit stopped the evolution after {max(done, 0)} of {options.generations} generations"
+                f"the time limit stopped the evolution after {max(done, 0)} of {options.rounds} generations"
                 f" and {self.ladder.seen} schedules; another run may find another schedule"
             )
         self._save(now=True)
@@ -226,7 +216,7 @@ class _Job:
         def evaluate(genomes: Sequence[Genome]) -> None:
             for _ in self._judged(genomes, distance.rows(rows), memo, "evolve"):
                 passed = self.clock.share(self.evolution_began, self._selection_seconds())
-                advance(max(self.ladder.seen / self._planned(), passed))
+                advance(max(self.ladder.seen / self.options.planned, passed))
 
         return Rung(probes, memo, evaluate)
 
@@ -275,9 +265,9 @@ class _Job:
         state.objectives = [value if isfinite(value) else None for value in objectives]
         self._save(now=True)
 
-    def _select(self, references: References, rollouts: Rollouts, calibration: Calibration, held_out: Memo) -> Genome:
-        """The finalists' best on held-out probes; `held_out` gets the objectives of all of them."""
-        genomes = finalists(self.ladder.memo, self.options.candidates, references.uniform)
+    def _select(self, uniform: Genome, rollouts: Rollouts, calibration: Calibration, held_out: Memo) -> Genome:
+        """The finalists' best on held-out probes, or a baseline's own; `held_out` gets the objectives of all."""
+        genomes = finalists(self.ladder.memo, self.options.candidates, uniform)
         memo = self._memo(self.problem.memo_key(calibration, slice(0, self.options.probes), held_out=True))
         missing = [genome for genome in genomes if genome not in memo]
         if missing:
@@ -287,4 +277,4 @@ class _Job:
                     advance(done / len(missing))
         for genome in genomes:
             held_out.add(genome, memo[genome])
-        return choose(genomes, held_out)
+        return choose(genomes, held_out) if self.options.method == "evolution" else first_choice(self.ladder.memo)

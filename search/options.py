@@ -17,6 +17,7 @@ from search.objectives import require_name
 
 ObjectiveName = Annotated[str, AfterValidator(require_name)]
 TableMethod = Literal["teacher-forced", "rollout"]
+MethodName = Literal["evolution", "uniform", "random", "mosaic", "diff-es"]
 Dtype = Literal["float32", "bfloat16"]
 CostName = Literal["macs", "latency", "weights"]
 COSTS: tuple[CostName, ...] = ("macs", "latency", "weights")
@@ -27,6 +28,7 @@ class SearchOptions(BaseModel):
 
     Exactly one of `macs`, `latency` (with the file `latency_table`) and `weights` is given: the share of that cost to
     remove, weighted by executed steps. `genes`, `widths` and `depth` lay out the genome space (search/genome.py).
+    `method` is our evolution or a baseline (search/baselines.py).
     `sampler` None is the checkpoint's own class. `objective` is a name of search/objectives.py, `features` the folder
     of a feature network (None: the bundled one). `elite` (at most half the population) live on in every generation.
     `probes` images measure a candidate; one that is worse on the first `screen_probes` than every survivor is not run
@@ -42,6 +44,7 @@ class SearchOptions(BaseModel):
     latency: float | None = Field(default=None, gt=0, lt=1)
     latency_table: str | None = None
     weights: float | None = Field(default=None, gt=0, lt=1)
+    method: MethodName = "evolution"
     genes: str = Field(default="stage", pattern=r"^(stage|block|group:[1-9][0-9]*)$")
     widths: Widths = "separate"
     depth: Depth = "joint"
@@ -78,6 +81,14 @@ class SearchOptions(BaseModel):
             raise ValueError(f"one budget, of {', '.join(COSTS)}; found {' and '.join(given) or 'none'}")
         if (self.latency is None) != (self.latency_table is None):
             raise ValueError("latency and latency_table together or neither")
+        return self
+
+    @model_validator(mode="after")
+    def _method_as_published(self) -> Self:
+        if self.method != "evolution" and len(self.rungs) > 1:
+            raise ValueError(f"screen_probes None: {self.method} judges on all probes")
+        if self.method == "diff-es" and (self.genes, self.widths) != ("stage", "tied"):
+            raise ValueError("genes stage and widths tied: diff-es has one level for a whole stage")
         return self
 
     @classmethod
@@ -127,6 +138,18 @@ class SearchOptions(BaseModel):
         if first is None or first >= self.probes:
             return (slice(0, self.probes),)
         return slice(0, first), slice(first, self.probes)
+
+    @property
+    def rounds(self) -> int:
+        """Generations after the first; none for a method that makes one schedule."""
+        return 0 if self.method in ("uniform", "mosaic") else self.generations
+
+    @property
+    def planned(self) -> int:
+        """The most schedules that are judged."""
+        if self.method in ("uniform", "mosaic"):
+            return 1
+        return self.population + self.rounds * (self.population - self.survivors)
 
     @property
     def survivors(self) -> int:
