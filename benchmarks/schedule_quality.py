@@ -73,7 +73,7 @@ def _row(name: str, schedule: Schedule, scale: float, found: Evaluation, seconds
 
 
 def _bests(found: GuidanceSweep) -> dict[str, object]:
-    document = found.to_json()
+    document = found.bests()
     return {"pruned": document["best"], "dense": document["reference_best"]}
 
 

@@ -90,10 +90,14 @@ class GuidanceSweep:
         return min(self.evaluations, key=lambda scale: self.evaluations[scale].reference_frechet_to_data)
 
     def to_json(self) -> dict[str, object]:
-        """Every scale's measures, and each side's best scale with what it reaches there."""
+        """Measures by name at the first scale; of several scales also every one's, and each side's best."""
+        scales: list[dict[str, object]] = [{"guidance": at, **found.to_json()} for at, found in self.evaluations.items()]
+        return scales[0] | ({"scales": scales, **self.bests()} if len(scales) > 1 else {})
+
+    def bests(self) -> dict[str, object]:
+        """Each side's best scale with what it reaches there."""
         ours, theirs = self.evaluations[self.best], self.evaluations[self.reference_best]
         return {
-            "scales": [{"guidance": scale, **found.to_json()} for scale, found in self.evaluations.items()],
             "best": {
                 "guidance": self.best,
                 "frechet_to_data": ours.frechet_to_data,

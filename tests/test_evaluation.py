@@ -117,6 +117,15 @@ def test_each_sides_best_scale_is_the_one_nearest_to_the_data() -> None:
     assert document["reference_best"] == {"guidance": 1.5, "frechet_to_data": 3, "class_accuracy": 0.3}
 
 
+def test_one_scale_is_told_flat_and_several_stand_beside_the_first() -> None:
+    weak, strong = Evaluation(2, 3.0, 0.5, 0.9, 0.4, 9.0, 0.6, 4.0), Evaluation(2, 2.0, 0.5, 0.9, 0.4, 7.0, 0.6, 4.0)
+
+    assert GuidanceSweep({1.5: weak}).to_json() == {"guidance": 1.5, **weak.to_json()}
+    several = GuidanceSweep({1.5: weak, 2.0: strong}).to_json()
+    assert {"guidance": 1.5, **weak.to_json()}.items() <= several.items()
+    assert several["scales"] == [{"guidance": 1.5, **weak.to_json()}, {"guidance": 2.0, **strong.to_json()}]
+
+
 def test_a_sweeps_progress_rises_over_all_scales(extractor: FeatureExtractor) -> None:
     seen: list[float] = []
 
