@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from diffes.errors import InvalidInput
-from diffes.evaluation import Evaluation, GuidanceSweep, Protocol, Side, evaluate, pixels, sample, sweep
+from diffes.evaluation import Evaluation, GuidanceSweep, Protocol, Recorded, Side, evaluate, pixels, sweep
 from diffes.quality import FeatureExtractor, FeatureNet, FeatureNetConfig, GaussianStatistics
 from diffes.rollout import seeded_noise
 from diffes.sampling import trajectory
@@ -68,11 +68,23 @@ def test_another_model_is_at_a_distance_that_batches_do_not_change(extractor: Fe
 def test_image_i_starts_from_the_noise_of_seed_i() -> None:
     labels = torch.tensor([1, 2])
 
-    both = sample(side(Drift(0.9)), PROTOCOL, [4, 5], labels)
-    second = sample(side(Drift(0.9)), PROTOCOL, [5], labels[1:])
+    both = side(Drift(0.9))(PROTOCOL, [4, 5], labels)
+    second = side(Drift(0.9))(PROTOCOL, [5], labels[1:])
 
     assert torch.allclose(both[1:], second, atol=1e-6)
     assert not torch.equal(seeded_noise([4], (3, 32, 32)), seeded_noise([5], (3, 32, 32)))
+
+
+def test_a_recorded_reference_is_sampled_once_and_says_the_same(extractor: FeatureExtractor) -> None:
+    model = Drift(0.5)
+    reference = Recorded(side(model))
+
+    found = [evaluate(side(Drift(share)), reference, PROTOCOL, extractor) for share in (0.9, 0.8)]
+
+    assert len(model.rows) == 2 * 3  # two batches of three steps
+    assert found == [evaluate(side(Drift(share)), side(Drift(0.5)), PROTOCOL, extractor) for share in (0.9, 0.8)]
+    other = evaluate(side(Drift(0.9)), reference, replace(PROTOCOL, guidance=3.0), extractor)
+    assert other == evaluate(side(Drift(0.9)), side(Drift(0.5)), replace(PROTOCOL, guidance=3.0), extractor)
 
 
 def test_progress_ends_at_one(extractor: FeatureExtractor) -> None:
