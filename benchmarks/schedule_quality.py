@@ -93,7 +93,7 @@ def _evaluate(
     path = trajectory(sampler.class_name, checkpoint.scheduler_config, sampler.steps)
 
     def side(of: Schedule) -> Side[StagePlan]:
-        return Side(model, [of.stages[of.stage_index(t)].blocks for t in path.timesteps], pixels)
+        return Side(model, [of.stages[of.stage_index(t)].blocks for t in path.timesteps], pixels, model.device)
 
     protocol = Protocol(
         path, sampler.guidance, architecture.latent_shape, architecture.classes, options.n, options.batch

@@ -4,16 +4,16 @@ Image i starts from the noise of seed i and label i modulo the number of labels,
 the schedule's alone. Images are compared batch by batch and never all held.
 """
 
+from __future__ import annotations  # a bundle and its runtimes are named here, not needed
+
 from collections.abc import Callable, Hashable, Sequence
 from dataclasses import asdict, dataclass, field, replace
-from typing import Generic, TypeVar
+from typing import TYPE_CHECKING, Generic, TypeVar
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from diffes.backends.base import Backend
-from diffes.bundle import Bundle
 from diffes.errors import InvalidInput
 from diffes.quality import (
     FeatureExtractor,
@@ -26,6 +26,10 @@ from diffes.quality import (
 from diffes.rollout import Model, initial_state, run, seeded_noise
 from diffes.router import route
 from diffes.sampling import Trajectory
+
+if TYPE_CHECKING:
+    from diffes.backends.base import Backend
+    from diffes.bundle import Bundle
 
 Key = TypeVar("Key", bound=Hashable)
 Decode = Callable[[Tensor], Tensor]
@@ -43,7 +47,7 @@ class Side(Generic[Key]):
     decode: Decode
     device: torch.device | str = "cpu"
 
-    def __call__(self, protocol: "Protocol", seeds: Sequence[int], labels: Tensor) -> Tensor:
+    def __call__(self, protocol: Protocol, seeds: Sequence[int], labels: Tensor) -> Tensor:
         """Images [B, 3, H, W] in [-1, 1] for these seeds and labels."""
         noise = seeded_noise(seeds, protocol.latent_shape).to(self.device)
         start, unconditional = initial_state(protocol.path, noise), protocol.labels
