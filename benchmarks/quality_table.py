@@ -27,7 +27,6 @@ _MEASURES = {
     "ssim": ("SSIM", "{:.4f}"),
     "mse": ("MSE", "{:.5f}"),
 }
-_HEADLINE = tuple(name for name in METHODS)
 
 Value = Callable[[Run], float | None]
 
@@ -69,7 +68,7 @@ class Study:
 
     def evaluations_to(self, run: Run, objective: float) -> float | None:
         """Evaluations after the first generation whose best is no worse than `objective`, None if there is none."""
-        trace = self.results[run]["trace"]
+        trace = self.results[run]["trace"] if run in self.results else []
         reached = (g["evaluations"] for g in trace if g["best"] is not None and g["best"] <= objective)
         return next(reached, None)
 
@@ -81,12 +80,16 @@ class Study:
         theirs = Run("diff-es", run.budget, run.seed)
         if run not in self.results or theirs not in self.results or self._ordering(run) != self._ordering(theirs):
             return None
-        final = self.results[theirs]["best"]
-        spent = None if final is None else self.evaluations_to(theirs, final)
+        final, spent = self.results[theirs]["best"], self.spent(theirs)
         if spent is None:
             return None
         ours = self.evaluations_to(run, final)
         return float("inf") if ours is None else ours / spent
+
+    def spent(self, run: Run) -> float | None:
+        """Evaluations a run took to the best objective it found."""
+        best = self.results.get(run, {}).get("best")
+        return None if best is None else self.evaluations_to(run, best)
 
     def _ordering(self, run: Run) -> str:
         return str(self.results[run]["schedule"]["provenance"]["ordering"])
@@ -95,7 +98,7 @@ class Study:
 def distance_table(study: Study) -> str:
     """Ratio of the Fréchet distance to uniform's, per method and budget."""
     budgets = sorted(BUDGETS)
-    rows = [[m, *(_spread(_over_seeds(study.to_uniform, m, b), "{:.2f}") for b in budgets)] for m in _HEADLINE]
+    rows = [[m, *(_spread(_over_seeds(study.to_uniform, m, b), "{:.2f}") for b in budgets)] for m in METHODS]
     return _markdown(["method", *(f"{budget:.1%}" for budget in budgets)], rows)
 
 
@@ -111,18 +114,15 @@ def absolute_table(study: Study) -> str:
                 _mean([study.measure(Run(method, budget, s), name) for s in seeds], form)
                 for name, (_, form) in _MEASURES.items()
             ]
-            rows.append(
-                [f"{budget:.1%}", method, _mean(removed, "{:.2%}"), *cells, str(len(seeds)) if seeds else MISSING]
-            )
+            counted = str(len(seeds)) if seeds else MISSING
+            rows.append([f"{budget:.1%}", method, _mean(removed, "{:.2%}"), *cells, counted])
     return _markdown(heads, rows)
 
 
 def _dense_row(study: Study) -> list[str]:
-    found = [
-        r["evaluation"] for r in study.results.values() if r["evaluation"] and r["evaluation"]["n"] == study.images
-    ]
-    to_data = _mean([e["reference_frechet_to_data"] for e in found[:1]], "{:.2f}")
-    accuracy = _mean([e["reference_class_accuracy"] for e in found[:1]], "{:.4f}")
+    measured = [run for run in study.results if study.measure(run, "mse") is not None]
+    to_data = _mean([study.measure(run, "reference_frechet_to_data") for run in measured[:1]], "{:.2f}")
+    accuracy = _mean([study.measure(run, "reference_class_accuracy") for run in measured[:1]], "{:.4f}")
     return ["0", "dense", "0", "0", to_data, accuracy, "1", "0", MISSING]
 
 
@@ -132,11 +132,7 @@ def evaluations_table(study: Study) -> str:
     rows = []
     for budget in sorted(BUDGETS):
         final = _over_seeds(lambda run: study.results.get(run, {}).get("best"), "diff-es", budget)
-        spent = _over_seeds(
-            lambda run: study.evaluations_to(run, study.results[run]["best"]) if run in study.results else None,
-            "diff-es",
-            budget,
-        )
+        spent = _over_seeds(study.spent, "diff-es", budget)
         shares = [_spread(_over_seeds(study.share_of_diff_es, method, budget), "{:.3f}") for method in others]
         rows.append([f"{budget:.1%}", _mean(final, "{:.3g}"), _mean(spent, "{:,.0f}"), *shares])
     return _markdown(["MACs", "Diff-ES's objective", "evaluations it took", *others], rows)
@@ -164,15 +160,14 @@ def conditions(study: Study, compensation: Path) -> str:
     machines = [r["machine"] for r in study.results.values()]
     machines += [r["evaluation"]["machine"] for r in study.results.values() if r["evaluation"]]
     lines = [f"N = {study.images:,} images." if study.images else "Nothing was sampled yet."]
-    seen = {
-        f"{m['device']}, torch {m['torch']}, Python {m['python']}, {'TF32' if m['tf32'] else 'float32'}: `{m['command']}`"
-        for m in machines
-    }
     if compensation.exists():
-        document = json.loads(compensation.read_text())
-        precision = "TF32" if document["tf32"] else "float32"
-        seen.add(f"{document['device']}, torch {document['torch']}, {precision}: `{document['command']}`")
+        machines.append(json.loads(compensation.read_text()))
+    seen = {f"{m['device']}, torch {m['torch']}, {_precision(m['tf32'])}: `{m['command']}`" for m in machines}
     return "\n".join([*lines, "", *(f"- {line}" for line in sorted(seen))]).rstrip()
+
+
+def _precision(tf32: bool) -> str:
+    return "TF32" if tf32 else "float32"
 
 
 def _over_seeds(value: Value, method: str, budget: float) -> list[float]:
