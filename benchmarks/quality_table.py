@@ -48,7 +48,7 @@ class Study:
                 raise SystemExit(f"results cannot be compared: {what} is {' and '.join(map(str, sorted(seen)))}")
         orderings = {result["schedule"]["provenance"]["ordering"] for result in found.values()}
         if len(orderings) > 1:
-            _say(f"{len(orderings)} calibrations: objectives are compared only within one")
+            _say(f"{len(orderings)} calibrations: methods are compared only within one")
         images = max((r["evaluation"]["n"] for r in found.values() if r["evaluation"]), default=None)
         return cls(found, images)
 
@@ -61,10 +61,10 @@ class Study:
         return value
 
     def to_uniform(self, run: Run) -> float | None:
-        """Fréchet distance over that of the uniform schedule of the same budget and seed."""
-        ours = self.measure(run, "frechet_distance")
-        uniform = self.measure(Run("uniform", run.budget, run.seed), "frechet_distance")
-        return None if ours is None or not uniform else ours / uniform
+        """Fréchet distance over that of the uniform schedule of the same budget, seed and calibration."""
+        reference = Run("uniform", run.budget, run.seed)
+        ours, uniform = (self.measure(each, "frechet_distance") for each in (run, reference))
+        return None if ours is None or not uniform or not self._alike(run, reference) else ours / uniform
 
     def evaluations_to(self, run: Run, objective: float) -> float | None:
         """Evaluations after the first generation whose best is no worse than `objective`, None if there is none."""
@@ -78,7 +78,7 @@ class Study:
         None where either is missing or was calibrated otherwise, inf if the run never got there.
         """
         theirs = Run("diff-es", run.budget, run.seed)
-        if run not in self.results or theirs not in self.results or self._ordering(run) != self._ordering(theirs):
+        if run not in self.results or theirs not in self.results or not self._alike(run, theirs):
             return None
         final, spent = self.results[theirs]["best"], self.spent(theirs)
         if spent is None:
@@ -91,8 +91,9 @@ class Study:
         best = self.results.get(run, {}).get("best")
         return None if best is None else self.evaluations_to(run, best)
 
-    def _ordering(self, run: Run) -> str:
-        return str(self.results[run]["schedule"]["provenance"]["ordering"])
+    def _alike(self, run: Run, other: Run) -> bool:
+        one, two = (self.results[each]["schedule"]["provenance"]["ordering"] for each in (run, other))
+        return bool(one == two)
 
 
 def distance_table(study: Study) -> str:

@@ -29,7 +29,7 @@ from search_results import BUDGETS, METHODS, SEEDS, Results, Run, machine_of, re
 
 from diffes.bundled import bundled_features, bundled_model
 from diffes.checkpoint import Checkpoint
-from diffes.errors import DiffesError
+from diffes.errors import DiffesError, SearchError
 from diffes.precision import full_float32, tf32
 from search.job import run_search
 
@@ -107,7 +107,8 @@ class Bench:
 
     def _evaluate(self, run: Run, began: float) -> None:
         options, result = self.options, self.results.load(run)
-        assert result is not None  # its search came before
+        if result is None:
+            raise SearchError("nothing to evaluate", expected="a finished search", found="one that failed")
         if self.judge is None:
             self.judge = Judge(self.checkpoint, options.features, options.device, options.evaluate, options.batch)
         with self._precision():
@@ -126,21 +127,27 @@ class Bench:
 
 
 def main() -> None:
-    """Do what fits, say what remains; exit 0 unless something failed."""
+    """Do what fits, say what remains; exit 0 unless a piece failed, which stops no other."""
     options = _options()
     os.environ["DIFFES_CACHE"] = str(options.work)  # one calibration for all runs
     try:
         bench = Bench(options)
         left = list(bench.pieces())
-        total = len(left)
-        while left and bench.timer.fits(*left[0]):
-            kind, run = left.pop(0)
-            bench.console.print(f"[{total - len(left)}/{total}] {kind} {run.name}", markup=False, highlight=False)
-            bench.do(kind, run)
     except DiffesError as error:
         sys.exit(str(error))
+    total, failed = len(left), list[str]()
+    while left and bench.timer.fits(*left[0]):
+        kind, run = left.pop(0)
+        bench.console.print(f"[{total - len(left)}/{total}] {kind} {run.name}", markup=False, highlight=False)
+        try:
+            bench.do(kind, run)
+        except DiffesError as error:
+            failed.append(f"{kind} {run.name} failed: {error}")
+            bench.console.print(failed[-1], markup=False, highlight=False)
     names = ", ".join(f"{kind} {run.name}" for kind, run in left[:5])
     print(f"{len(left)} pieces remain, first {names}" if left else "nothing remains")  # noqa: T201
+    if failed:
+        sys.exit("\n".join(failed))
 
 
 def _setting(text: str) -> tuple[str, Any]:

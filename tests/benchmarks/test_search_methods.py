@@ -1,6 +1,8 @@
 """The benchmark of search methods: what it leaves, and that it goes on from it."""
 
 import json
+import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -87,6 +89,23 @@ def test_results_of_other_options_are_refused(finished: Path, model: Path) -> No
     done = bench(model, finished, probes=3)
     assert "was made under other options" in str(done.error)
     assert "probes: 2 → 3" in str(done.error)
+
+
+def test_a_piece_that_fails_is_told_and_stops_no_other(finished: Path, model: Path, tmp_path: Path) -> None:
+    out = tmp_path / "copy"
+    shutil.copytree(finished, out)
+    for method in ("ours", "uniform"):
+        path = out / f"{method}_0.375_seed0.json"
+        result = json.loads(path.read_text()) | {"evaluation": None}
+        if method == "ours":
+            result["schedule"]["provenance"]["ordering"] = "another"
+        path.write_text(json.dumps(result))
+
+    done = bench(model, out, "--evaluate", 8)
+
+    assert re.search(r"evaluate ours_0.375_seed0 failed: .*another calibration", str(done.error))
+    assert results(out)["ours"]["evaluation"] is None
+    assert results(out)["uniform"]["evaluation"]["n"] == 8
 
 
 def test_without_time_nothing_is_begun_and_what_remains_is_said(model: Path, tmp_path: Path) -> None:
