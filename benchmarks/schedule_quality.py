@@ -46,20 +46,22 @@ def main() -> None:
     for name, schedule in _schedules(checkpoint, options):
         began = time.perf_counter()
         with tf32() if options.tf32 else full_float32():
-            found = _evaluate(checkpoint, calibration, schedule, extractor, options)
+            found, weights = _evaluate(checkpoint, calibration, schedule, extractor, options)
         seconds = time.perf_counter() - began
-        rows += [_row(name, schedule, scale, at, seconds) for scale, at in found.evaluations.items()]
+        rows += [_row(name, schedule, scale, at, seconds, weights) for scale, at in found.evaluations.items()]
         best.append({"schedule": name, "compensation": schedule.compensation, **_bests(found)})
         write_text_atomically(options.out, json.dumps(_document(options, rows, best), indent=1) + "\n")
 
 
-def _row(name: str, schedule: Schedule, scale: float, found: Evaluation, seconds: float) -> dict[str, object]:
-    """One line of the table, printed as it is found; `seconds` are of all scales of the schedule."""
+def _row(
+    name: str, schedule: Schedule, scale: float, found: Evaluation, seconds: float, weights: float
+) -> dict[str, object]:
+    """One line of the table, printed as it is found; `seconds` are of all scales of the schedule, `weights` a share."""
     print(  # noqa: T201
         f"{name:24} {schedule.compensation:11} removed {schedule.cost.macs_removed:.4f} guidance {scale:g}"
         f" FD {found.frechet_distance:.4f} MSE {found.mse:.5f} SSIM {found.ssim:.4f} acc {found.class_accuracy:.4f}"
         f" (dense {found.reference_class_accuracy:.4f}) FD data {found.frechet_to_data:.3f}"
-        f" (dense {found.reference_frechet_to_data:.3f}) {seconds:.1f} s",
+        f" (dense {found.reference_frechet_to_data:.3f}) weights {weights:.3f} x {seconds:.1f} s",
         flush=True,
     )
     return {
@@ -67,13 +69,14 @@ def _row(name: str, schedule: Schedule, scale: float, found: Evaluation, seconds
         "compensation": schedule.compensation,
         "guidance": scale,
         "macs_removed": schedule.cost.macs_removed,
+        "weights_of_dense": weights,
         "seconds": seconds,
         **found.to_json(),
     }
 
 
 def _bests(found: GuidanceSweep) -> dict[str, object]:
-    document = found.to_json()
+    document = found.bests()
     return {"pruned": document["best"], "dense": document["reference_best"]}
 
 
@@ -83,23 +86,30 @@ def _evaluate(
     schedule: Schedule,
     extractor: FeatureExtractor,
     options: argparse.Namespace,
-) -> GuidanceSweep:
+) -> tuple[GuidanceSweep, float]:
+    """The comparison, and the bytes of all weights that the schedule and dense read together, over dense's."""
     architecture = checkpoint.architecture
     if "ordering" not in schedule.provenance:  # of no search: the one that suits its compensation
         calibration = calibration.ordered_by(Compensation.parse(schedule.compensation).ordering)
     weights = {n: t.float() for n, t in architecture.convert(checkpoint.denoiser_state()).items()}
     model = PrunedModel(architecture, weights, calibration, schedule.compensation, device=options.device)
+    before = _bytes(model)
     sampler = schedule.sampler
     path = trajectory(sampler.class_name, checkpoint.scheduler_config, sampler.steps)
 
     def side(of: Schedule) -> Side[StagePlan]:
-        return Side(model, [of.stages[of.stage_index(t)].blocks for t in path.timesteps], pixels)
+        return Side(model, [of.stages[of.stage_index(t)].blocks for t in path.timesteps], pixels, model.device)
 
     protocol = Protocol(
         path, sampler.guidance, architecture.latent_shape, architecture.classes, options.n, options.batch
     )
     dense = side(dense_schedule(checkpoint, sampler))
-    return sweep(side(schedule), dense, protocol, options.guidance, extractor)
+    found = sweep(side(schedule), dense, protocol, options.guidance, extractor)
+    return found, _bytes(model) / before
+
+
+def _bytes(model: PrunedModel) -> int:
+    return sum(tensor.numel() * tensor.element_size() for tensor in model.tensors.values())
 
 
 def _schedules(checkpoint: Checkpoint, options: argparse.Namespace) -> Iterator[tuple[str, Schedule]]:

@@ -4,16 +4,16 @@ Image i starts from the noise of seed i and label i modulo the number of labels,
 the schedule's alone. Images are compared batch by batch and never all held.
 """
 
+from __future__ import annotations  # a bundle and its runtimes are named here, not needed
+
 from collections.abc import Callable, Hashable, Sequence
 from dataclasses import asdict, dataclass, field, replace
-from typing import Generic, TypeVar
+from typing import TYPE_CHECKING, Generic, TypeVar
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from diffes.backends.base import Backend
-from diffes.bundle import Bundle
 from diffes.errors import InvalidInput
 from diffes.quality import (
     FeatureExtractor,
@@ -27,17 +27,32 @@ from diffes.rollout import Model, initial_state, run, seeded_noise
 from diffes.router import route
 from diffes.sampling import Trajectory
 
+if TYPE_CHECKING:
+    from diffes.backends.base import Backend
+    from diffes.bundle import Bundle
+
 Key = TypeVar("Key", bound=Hashable)
 Decode = Callable[[Tensor], Tensor]
 
 
 @dataclass(frozen=True)
 class Side(Generic[Key]):
-    """One of the two compared: a model, what runs each of its steps, and how its latents become images."""
+    """One of the two compared: a model, what runs each of its steps, and how its latents become images.
+
+    `device` is where latents live between steps: the model's own, if it has one, spares two copies a step.
+    """
 
     model: Model[Key]
     keys: Sequence[Key]
     decode: Decode
+    device: torch.device | str = "cpu"
+
+    def __call__(self, protocol: Protocol, seeds: Sequence[int], labels: Tensor) -> Tensor:
+        """Images [B, 3, H, W] in [-1, 1] for these seeds and labels."""
+        noise = seeded_noise(seeds, protocol.latent_shape).to(self.device)
+        start, unconditional = initial_state(protocol.path, noise), protocol.labels
+        wanted, guidance = labels.to(self.device), protocol.guidance
+        return self.decode(run(self.model, self.keys, protocol.path, start, wanted, guidance, unconditional).latents)
 
 
 @dataclass(frozen=True)
@@ -50,6 +65,27 @@ class Protocol:
     labels: int
     images: int
     batch: int = 100
+
+
+ImagesOf = Callable[[Protocol, Sequence[int], Tensor], Tensor]  # a Side, or one that was recorded
+
+
+class Recorded:
+    """A side whose images are kept, on their device: a reference for many candidates is sampled once.
+
+    Meant for one protocol but for its guidance: batches are told apart by their seeds and the scale.
+    """
+
+    def __init__(self, images_of: ImagesOf) -> None:
+        self._images_of = images_of
+        self._kept: dict[tuple[float, tuple[int, ...]], Tensor] = {}
+
+    def __call__(self, protocol: Protocol, seeds: Sequence[int], labels: Tensor) -> Tensor:
+        """The images of the first call like this."""
+        key = protocol.guidance, tuple(seeds)
+        if key not in self._kept:
+            self._kept[key] = self._images_of(protocol, seeds, labels)
+        return self._kept[key]
 
 
 @dataclass(frozen=True)
@@ -90,10 +126,16 @@ class GuidanceSweep:
         return min(self.evaluations, key=lambda scale: self.evaluations[scale].reference_frechet_to_data)
 
     def to_json(self) -> dict[str, object]:
-        """Every scale's measures, and each side's best scale with what it reaches there."""
+        """Measures by name at the first scale; of several scales also every one's, and each side's best."""
+        scales: list[dict[str, object]] = [
+            {"guidance": at, **found.to_json()} for at, found in self.evaluations.items()
+        ]
+        return scales[0] | ({"scales": scales, **self.bests()} if len(scales) > 1 else {})
+
+    def bests(self) -> dict[str, object]:
+        """Each side's best scale with what it reaches there."""
         ours, theirs = self.evaluations[self.best], self.evaluations[self.reference_best]
         return {
-            "scales": [{"guidance": scale, **found.to_json()} for scale, found in self.evaluations.items()],
             "best": {
                 "guidance": self.best,
                 "frechet_to_data": ours.frechet_to_data,
@@ -119,8 +161,8 @@ class _Seen:
 
 
 def evaluate(
-    candidate: Side[Key],
-    reference: Side[Key],
+    candidate: ImagesOf,
+    reference: ImagesOf,
     protocol: Protocol,
     extractor: FeatureExtractor,
     progress: Callable[[float], None] = lambda _: None,
@@ -133,7 +175,7 @@ def evaluate(
     for start in range(0, protocol.images, protocol.batch):
         numbers = range(start, min(start + protocol.batch, protocol.images))
         labels = torch.tensor([i % protocol.labels for i in numbers])
-        images = [sample(side, protocol, numbers, labels) for side in (candidate, reference)]
+        images = [images_of(protocol, numbers, labels) for images_of in (candidate, reference)]
         for side, batch in zip(seen, images, strict=True):
             found = extractor(batch)
             side.features.append(extractor.whiten(found.features))
@@ -159,8 +201,8 @@ def evaluate(
 
 
 def sweep(
-    candidate: Side[Key],
-    reference: Side[Key],
+    candidate: ImagesOf,
+    reference: ImagesOf,
     protocol: Protocol,
     scales: Sequence[float],
     extractor: FeatureExtractor,
@@ -176,21 +218,6 @@ def sweep(
         share = _part_of(progress, done, len(distinct))
         evaluations[scale] = evaluate(candidate, reference, at, extractor, share)
     return GuidanceSweep(evaluations)
-
-
-def sample(side: Side[Key], protocol: Protocol, seeds: Sequence[int], labels: Tensor) -> Tensor:
-    """Images [B, 3, H, W] in [-1, 1] of one side for these seeds and labels."""
-    noise = seeded_noise(seeds, protocol.latent_shape)
-    end = run(
-        side.model,
-        side.keys,
-        protocol.path,
-        initial_state(protocol.path, noise),
-        labels,
-        protocol.guidance,
-        protocol.labels,
-    )
-    return side.decode(end.latents)
 
 
 def evaluate_bundle(

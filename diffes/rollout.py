@@ -8,7 +8,7 @@ from typing import Protocol, TypeVar
 import torch
 from torch import Tensor
 
-from diffes.sampling import Trajectory, advance, guide
+from diffes.sampling import Trajectory, advance_together, guide
 
 Key = TypeVar("Key", bound=Hashable, contravariant=True)
 
@@ -60,12 +60,12 @@ def step(
     if guidance != 1:
         latents = torch.cat([latents, latents])
         labels = torch.cat([labels, torch.full_like(labels, unconditional)])
-    conditions = model.condition(torch.full((len(labels),), float(at.timestep)), labels)
+    timesteps = torch.full((len(labels),), float(at.timestep), device=labels.device)
+    conditions = model.condition(timesteps, labels)
     out = model.denoise(key, latents, conditions).to(state.latents)
     if guidance != 1:
         out = guide(out, guidance)
-    rows = len(state.latents)
-    latents, clean = advance([at] * rows, path.clip, state.latents, out, state.clean)
+    latents, clean = advance_together(at, path.clip, state.latents, out, state.clean)
     return State(state.index + 1, latents, clean)
 
 

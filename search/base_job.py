@@ -15,17 +15,17 @@ from diffes.pruning.calibration import CALIBRATION_FILE, Calibration
 from search.clock import OutOfTime
 from search.distribution import Evaluators
 from search.error_table import Errors, ErrorTable, errors_of
-from search.evolution import Evolution, Moves
+from search.evolution import Judge
 from search.fitness import Distance, Evaluator
 from search.genome import Genome
 from search.ladder import Ladder, Rung
 from search.logbook import Logbook
 from search.memo import Memo
+from search.methods import Strategy
 from search.problem import Problem
 from search.progress import Advance
 from search.report import write_table
 from search.rollouts import Rollouts
-from search.surrogate import Surrogate
 
 _MARGIN = 1.5
 _TABLE_SHARE = 0.6  # of the time limit has passed: what is left is for whole rollouts
@@ -35,13 +35,12 @@ Result = TypeVar("Result")
 
 @dataclass(frozen=True)
 class Ground:
-    """What a search stands on before it evolves anything: the ordering, the model's rollouts, the dense model's own
-    samples to be close to, and the error table."""
+    """What a search stands on before it proposes anything: the ordering, the model's rollouts, and the dense model's
+    own samples to be close to."""
 
     calibration: Calibration
     rollouts: Rollouts
     distance: Distance
-    errors: Errors
 
 
 class Job(ABC, Generic[Result]):
@@ -86,25 +85,19 @@ class Job(ABC, Generic[Result]):
     def _prepare(self) -> Ground:
         calibration = self._calibrate()
         rollouts = self.problem.rollouts(calibration)
-        distance = self._distance("teacher", rollouts)
-        errors = self._tabulate(distance.rows(slice(0, self.options.table_probes)))
-        return Ground(calibration, rollouts, distance, errors)
+        return Ground(calibration, rollouts, self._distance("teacher", rollouts))
 
     def _intention(self) -> str:
         options, space = self.options, self.problem.space
         budget = self.problem.budget
         limit = f", at most {options.time_limit:.0f} s" if options.time_limit else ""
         entries = sum(map(len, self.problem.passes))
+        table = f" {entries} table entries on {options.table_probes} images," if entries else ""
         return (
-            f"search: {self._asked} of the {budget.unit} of a row's trajectory"
+            f"search ({options.method}): {self._asked} of the {budget.unit} of a row's trajectory"
             f" (at most {budget.reachable / budget.dense:.1%} can go) by {len(budget.movable)} genes of"
-            f" {space.top + 1} levels; {entries} table entries on {options.table_probes} images,"
-            f" up to {self._planned()} schedules on {options.probes}{limit}"
+            f" {space.top + 1} levels;{table} up to {options.planned} schedules on {options.probes} images{limit}"
         )
-
-    def _planned(self) -> int:
-        options = self.options
-        return options.population + options.generations * (options.population - options.survivors)
 
     def _count_once(self, phase: str, images: int) -> None:
         """Count dense trajectories of so many images, unless an earlier run of this search has."""
@@ -133,7 +126,8 @@ class Job(ABC, Generic[Result]):
         self._count_once(phase, self.options.probes)
         return distance
 
-    def _tabulate(self, distance: Distance) -> Errors:
+    def _tabulate(self, ground: Ground) -> Errors:
+        distance = ground.distance.rows(slice(0, self.options.table_probes))
         levels, table, passes = self.problem.table_levels, self.log.state.table, self.problem.passes
         measured = ErrorTable(distance, self.options.table)
         total = sum(map(len, passes))
@@ -155,28 +149,26 @@ class Job(ABC, Generic[Result]):
     def _evolve(
         self,
         population: list[Genome],
-        operators: Moves,
+        strategy_of: Callable[[Judge], Strategy],
         ground: Ground,
-        saved: Callable[[Genome], int] | None = None,
     ) -> None:
-        """Generations until there are enough or the time is over; `saved` makes the evolution one of a front."""
+        """Generations until there are enough or the time is over."""
         options, state = self.options, self.log.state
         self.evolution_began = self.log.clock.elapsed
         with self.log.phase("evolve") as advance:
             self.ladder = self._ladder(tuple(self._rung(ground, rows, advance) for rows in options.rungs))
-            surrogate, generations, elite = Surrogate(ground.errors), options.generations, options.survivors
-            evolution = Evolution(operators, surrogate, self.ladder, elite, generations, options.seed, saved)
+            strategy = strategy_of(self.ladder)
             try:
                 if not state.generations:
-                    self.log.record(evolution.begin(population))
-                evolution.run(self.log.moment(), self.log.record)
+                    self.log.record(strategy.begin(population))
+                strategy.run(self.log.moment(), self.log.record)
                 state.stopped = "generations"
             except OutOfTime:
                 state.stopped = "time limit"
         if state.stopped == "time limit":
             done = len(state.generations) - 1
             self.log.say(
-                f"the time limit stopped the evolution after {max(done, 0)} of {options.generations} generations"
+                f"the time limit stopped the evolution after {max(done, 0)} of {options.rounds} generations"
                 f" and {self.ladder.seen} schedules; another run may find another schedule"
             )
         self.log.save(now=True)
@@ -189,7 +181,7 @@ class Job(ABC, Generic[Result]):
         def evaluate(genomes: Sequence[Genome]) -> None:
             for _ in self._judged(genomes, evaluator, memo, "evolve"):
                 passed = self.log.clock.share(self.evolution_began, self._selection_seconds())
-                advance(max(self.ladder.seen / self._planned(), passed))
+                advance(max(self.ladder.seen / self.options.planned, passed))
 
         return Rung(rows.stop - rows.start, memo, evaluate)
 

@@ -11,12 +11,15 @@ from diffes.pareto import ParetoFront
 from search.archive import Point, archive_of
 from search.base_job import Ground, Job
 from search.distribution import Evaluators
+from search.error_table import Errors
+from search.evolution import Evolution, Judge
 from search.front_population import FrontReferences, first_front
 from search.front_report import FrontFindings, write_front
 from search.ladder import FrontLadder, Ladder, Rung
 from search.logbook import Logbook
 from search.operators import RangeOperators
 from search.problem import Problem
+from search.surrogate import Surrogate
 
 
 class FrontJob(Job[ParetoFront]):
@@ -41,9 +44,10 @@ class FrontJob(Job[ParetoFront]):
     def _search(self, ground: Ground) -> ParetoFront:
         space, budgets, size = self.problem.space, self.problem.budgets, self.options.population
         random = np.random.RandomState(self.options.seed)
-        self.references = FrontReferences.of(ground.errors, space, budgets, size, random)
-        population = first_front(self.references, ground.errors, space, budgets, size, random)
-        self._evolve(population, RangeOperators(space, budgets), ground, budgets.counted)
+        errors = self._tabulate(ground)
+        self.references = FrontReferences.of(errors, space, budgets, size, random)
+        population = first_front(self.references, errors, space, budgets, size, random)
+        self._evolve(population, lambda judge: self._evolution(errors, judge), ground)
         archive = self._archive()
         genomes = dict.fromkeys((*(point.genome for point in archive), *self.references.uniforms))
         held_out = self._on_held_out(list(genomes), ground)
@@ -69,6 +73,12 @@ class FrontJob(Job[ParetoFront]):
         found = write_front(findings, self.log.out)
         self.log.say(findings.summary())
         return found
+
+    def _evolution(self, errors: Errors, judge: Judge) -> Evolution:
+        options, budgets = self.options, self.problem.budgets
+        operators = RangeOperators(self.problem.space, budgets)
+        surrogate, elite = Surrogate(errors), options.survivors
+        return Evolution(operators, surrogate, judge, elite, options.generations, options.seed, budgets.counted)
 
     def _archive(self) -> list[Point]:
         """The front on the probes so far."""

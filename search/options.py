@@ -19,6 +19,7 @@ from search.shares import Share, Shares, read_share
 
 ObjectiveName = Annotated[str, AfterValidator(require_name)]
 TableMethod = Literal["teacher-forced", "rollout"]
+MethodName = Literal["evolution", "uniform", "random", "mosaic", "diff-es"]
 CostName = Literal["macs", "latency", "weights"]
 BudgetShare = Annotated[Share | None, WrapValidator(lambda value, _: read_share(value))]
 COSTS: tuple[CostName, ...] = ("macs", "latency", "weights")
@@ -35,6 +36,7 @@ class SearchOptions(BaseModel):
     Exactly one of `macs`, `latency` (with the file `latency_table`) and `weights` is given: the share of that cost to
     remove, weighted by executed steps, or a range of shares for a Pareto front of error against cost. `genes`,
     `widths` and `depth` lay out the genome space (search/genome.py).
+    `method` is our evolution or a baseline (search/baselines.py).
     `sampler` None is the checkpoint's own class. `objective` is a name of search/objectives.py, `features` the folder
     of a feature network (None: the bundled one). `elite` (at most half the population) live on in every generation;
     of a front, half the population does. `probes` images measure a candidate; one that is worse on the first
@@ -53,6 +55,7 @@ class SearchOptions(BaseModel):
     latency: BudgetShare = None
     latency_table: str | None = None
     weights: BudgetShare = None
+    method: MethodName = "evolution"
     genes: str = Field(default="stage", pattern=r"^(stage|block|group:[1-9][0-9]*)$")
     widths: Widths = "separate"
     depth: Depth = "joint"
@@ -95,6 +98,16 @@ class SearchOptions(BaseModel):
     def _arithmetic_of_the_device(self) -> Self:
         if self.dtype == "tf32" and not self.device.startswith("cuda"):
             raise ValueError(f"dtype tf32 is a GPU's; {self.device} calculates in float32 or bfloat16")
+        return self
+
+    @model_validator(mode="after")
+    def _method_as_published(self) -> Self:
+        if self.method != "evolution" and self.front:
+            raise ValueError(f"one share: {self.method} finds no front")
+        if self.method != "evolution" and len(self.rungs) > 1:
+            raise ValueError(f"screen_probes None: {self.method} judges on all probes")
+        if self.method == "diff-es" and (self.genes, self.widths) != ("stage", "tied"):
+            raise ValueError("genes stage and widths tied: diff-es has one level for a whole stage")
         return self
 
     @classmethod
@@ -160,6 +173,18 @@ class SearchOptions(BaseModel):
         if first is None or first >= self.probes:
             return (slice(0, self.probes),)
         return slice(0, first), slice(first, self.probes)
+
+    @property
+    def rounds(self) -> int:
+        """Generations after the first; none for a method that makes one schedule."""
+        return 0 if self.method in ("uniform", "mosaic") else self.generations
+
+    @property
+    def planned(self) -> int:
+        """The most schedules that are judged."""
+        if self.method in ("uniform", "mosaic"):
+            return 1
+        return self.population + self.rounds * (self.population - self.survivors)
 
     @property
     def survivors(self) -> int:

@@ -34,7 +34,7 @@ class References:
     def of(cls, errors: NDArray[np.float64], space: GenomeSpace, budget: Budget, random: Random) -> "References":
         """Both within the budget."""
         knapsack = budget.repaired(solve_knapsack(errors, budget), random)
-        return cls(as_genome(knapsack), as_genome(uniform(space, budget, random)))
+        return cls(as_genome(knapsack), uniform_genome(space, budget, random))
 
 
 def first_population(
@@ -103,6 +103,11 @@ def _bracket(shape: NDArray[np.float64], budget: Budget) -> tuple[Levels, Levels
 def _scaled(shape: NDArray[np.float64], scale: float, budget: Budget) -> Levels:
     top = budget.savings.shape[1] - 1
     return budget.usable(np.floor(top * np.minimum(shape * scale, 1) + 1e-9).astype(np.int64))
+
+
+def uniform_genome(space: GenomeSpace, budget: Budget, random: Random) -> Genome:
+    """One level everywhere, one more in as few random genes as the budget needs."""
+    return as_genome(uniform(space, budget, random))
 
 
 def as_genome(levels: Levels) -> Genome:

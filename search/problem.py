@@ -87,7 +87,9 @@ class Problem:
 
     @property
     def passes(self) -> list[list[TableEntry]]:
-        """The error table's entries, pass by pass."""
+        """The error table's entries, pass by pass; none for a method that measures no table."""
+        if self.options.method != "evolution":
+            return []
         return table_passes(self.space, sorted(set(self.step_stages)), self.table_levels, self.options.table)
 
     def rollouts(self, calibration: Calibration) -> Rollouts:

@@ -20,28 +20,31 @@ from search.evaluations import Evaluations
 from search.genome import Genome
 from search.memo import Memo
 from search.plots import Picture, save_plot
-from search.population import References
 from search.problem import Problem
 from search.state import LOG_FILE, PLOT_FILE, SCHEDULE_FILE, TABLE_FILE, SearchState
 
 
 @dataclass(frozen=True)
 class Findings:
-    """A finished search: what it knows, its two references and the genome it chose."""
+    """A finished search: what it knows, what it is measured against and the genome it chose.
+
+    `knapsack` is the error table's own answer, and `predicted` its objective as the table has it, where there is one.
+    """
 
     problem: Problem
     state: SearchState
     memo: Memo
     held_out: Memo
-    references: References
-    predicted: float
+    uniform: Genome
+    knapsack: Genome | None
+    predicted: float | None
     chosen: Genome
     calibration: Calibration
     evaluations: Evaluations
 
     def summary(self) -> str:
         """The result in one line."""
-        ours, uniform = self.held_out[self.chosen], self.held_out[self.references.uniform]
+        ours, uniform = self.held_out[self.chosen], self.held_out[self.uniform]
         ratio = f", {ours / uniform:.2f} of the uniform schedule's" if isfinite(uniform) and uniform > 0 else ""
         budget = self.problem.budget
         return (
@@ -87,6 +90,7 @@ def searched_schedule(
         "budget": options.cost,
         "asked": asked if options.front else options.share,
         "achieved": problem.budget.removed(genome),
+        "method": options.method,
         "genes": options.genes,
         "widths": options.widths,
         "depth": options.depth,
@@ -101,7 +105,7 @@ def searched_schedule(
 
 
 def _schedule(findings: Findings) -> Schedule:
-    held_out, uniform = findings.held_out, findings.references.uniform
+    held_out, uniform = findings.held_out, findings.uniform
     errors = {"held_out": held_out[findings.chosen], "uniform_held_out": held_out[uniform]}
     return searched_schedule(findings.problem, findings.calibration, findings.chosen, errors)
 
@@ -118,8 +122,8 @@ def _log(findings: Findings) -> dict[str, Any]:
             "reachable": budget.reachable / budget.dense,
             "executed_steps": problem.executed,
         },
-        "knapsack": _reference(findings, findings.references.knapsack) | {"predicted": finite(findings.predicted)},
-        "uniform": _reference(findings, findings.references.uniform),
+        "knapsack": _knapsack(findings),
+        "uniform": _reference(findings, findings.uniform),
         "generations": [generation.model_dump() for generation in state.generations],
         **effort(state, findings.memo, findings.evaluations),
         "finalists": [_reference(findings, genome) for genome, _ in findings.held_out.entries()],
@@ -155,6 +159,12 @@ def circumstances(state: SearchState) -> dict[str, Any]:
     return {"seconds": state.seconds, "machine": machine}
 
 
+def _knapsack(findings: Findings) -> dict[str, Any] | None:
+    if findings.knapsack is None or findings.predicted is None:
+        return None
+    return _reference(findings, findings.knapsack) | {"predicted": finite(findings.predicted)}
+
+
 def _reference(findings: Findings, genome: Genome) -> dict[str, Any]:
     memo, held_out = findings.memo, findings.held_out
     return {
@@ -167,7 +177,9 @@ def _reference(findings: Findings, genome: Genome) -> dict[str, Any]:
 
 def _picture(findings: Findings) -> Picture:
     problem, memo = findings.problem, findings.memo
-    known = {"uniform": findings.references.uniform, "error table's knapsack": findings.references.knapsack}
+    known = {"uniform": findings.uniform}
+    if findings.knapsack is not None:
+        known["error table's knapsack"] = findings.knapsack
     return Picture(
         objectives=memo.objectives(),
         references={name: memo[genome] for name, genome in known.items() if genome in memo and isfinite(memo[genome])},

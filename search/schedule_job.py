@@ -1,15 +1,11 @@
-"""The search of one schedule within one budget: evolve from the knapsack's answer, choose on held-out noise."""
-
-import numpy as np
+"""The search of one schedule within one budget, by our evolution or a baseline; the choice is on held-out noise."""
 
 from diffes.schedule import Schedule
 from search.base_job import Ground, Job
 from search.ladder import Ladder, Rung
-from search.operators import Operators
-from search.population import References, first_population
+from search.methods import Proposal, baseline, informed
 from search.report import Findings, write_report
-from search.selection import choose, finalists
-from search.surrogate import Surrogate
+from search.selection import choose, finalists, first_choice
 
 
 class ScheduleJob(Job[Schedule]):
@@ -27,24 +23,29 @@ class ScheduleJob(Job[Schedule]):
         return Ladder(rungs)
 
     def _search(self, ground: Ground) -> Schedule:
-        space, budget, errors = self.problem.space, self.problem.budget, ground.errors
-        random = np.random.RandomState(self.options.seed)
-        references = References.of(errors, space, budget, random)
-        population = first_population(references, errors, space, budget, self.options.population, random)
-        self._evolve(population, Operators(space, budget), ground)
-        genomes = finalists(self.ladder.memo, self.options.candidates, references.uniform)
+        proposal = self._proposal(ground)
+        self._evolve(proposal.population, proposal.strategy, ground)
+        genomes = finalists(self.ladder.memo, self.options.candidates, proposal.uniform)
         held_out = self._on_held_out(genomes, ground)
+        ours = self.options.method == "evolution"
         findings = Findings(
             problem=self.problem,
             state=self.log.state,
             memo=self.ladder.memo,
             held_out=held_out,
-            references=references,
-            predicted=Surrogate(errors).predicted(references.knapsack),
-            chosen=choose(genomes, held_out),
+            uniform=proposal.uniform,
+            knapsack=proposal.knapsack,
+            predicted=proposal.predicted,
+            # a baseline answers by its own probes; what it is on held-out noise is told beside it
+            chosen=choose(genomes, held_out) if ours else first_choice(self.ladder.memo),
             calibration=ground.calibration,
             evaluations=self.log.evaluations,
         )
         schedule = write_report(findings, self.log.out)
         self.log.say(findings.summary())
         return schedule
+
+    def _proposal(self, ground: Ground) -> Proposal:
+        if self.options.method != "evolution":
+            return baseline(self.problem)
+        return informed(self.problem, self._tabulate(ground))

@@ -13,6 +13,11 @@ def finalists(memo: Memo, count: int, uniform: Genome) -> list[Genome]:
     return best if uniform in best else [*best, uniform]
 
 
+def first_choice(memo: Memo) -> Genome:
+    """The genome of least objective in the search itself; SearchError if every rollout failed."""
+    return choose(memo.first(len(memo)), memo)
+
+
 def choose(genomes: list[Genome], held_out: Memo) -> Genome:
     """The genome of least held-out objective, the earlier one of equals; SearchError if every rollout failed."""
     chosen = min(genomes, key=held_out.__getitem__)
@@ -20,7 +25,7 @@ def choose(genomes: list[Genome], held_out: Memo) -> Genome:
         raise SearchError(
             "no schedule's samples are finite",
             expected="at least one",
-            found=f"{len(genomes)} finalists that diverge",
+            found=f"{len(genomes)} that diverge",
             remedy="Remove fewer MACs, or search in float32 or with compensation.",
         )
     return chosen

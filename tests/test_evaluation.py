@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from diffes.errors import InvalidInput
-from diffes.evaluation import Evaluation, GuidanceSweep, Protocol, Side, evaluate, pixels, sample, sweep
+from diffes.evaluation import Evaluation, GuidanceSweep, Protocol, Recorded, Side, evaluate, pixels, sweep
 from diffes.quality import FeatureExtractor, FeatureNet, FeatureNetConfig, GaussianStatistics
 from diffes.rollout import seeded_noise
 from diffes.sampling import trajectory
@@ -68,11 +68,23 @@ def test_another_model_is_at_a_distance_that_batches_do_not_change(extractor: Fe
 def test_image_i_starts_from_the_noise_of_seed_i() -> None:
     labels = torch.tensor([1, 2])
 
-    both = sample(side(Drift(0.9)), PROTOCOL, [4, 5], labels)
-    second = sample(side(Drift(0.9)), PROTOCOL, [5], labels[1:])
+    both = side(Drift(0.9))(PROTOCOL, [4, 5], labels)
+    second = side(Drift(0.9))(PROTOCOL, [5], labels[1:])
 
     assert torch.allclose(both[1:], second, atol=1e-6)
     assert not torch.equal(seeded_noise([4], (3, 32, 32)), seeded_noise([5], (3, 32, 32)))
+
+
+def test_a_recorded_reference_is_sampled_once_and_says_the_same(extractor: FeatureExtractor) -> None:
+    model = Drift(0.5)
+    reference = Recorded(side(model))
+
+    found = [evaluate(side(Drift(share)), reference, PROTOCOL, extractor) for share in (0.9, 0.8)]
+
+    assert len(model.rows) == 2 * 3  # two batches of three steps
+    assert found == [evaluate(side(Drift(share)), side(Drift(0.5)), PROTOCOL, extractor) for share in (0.9, 0.8)]
+    other = evaluate(side(Drift(0.9)), reference, replace(PROTOCOL, guidance=3.0), extractor)
+    assert other == evaluate(side(Drift(0.9)), side(Drift(0.5)), replace(PROTOCOL, guidance=3.0), extractor)
 
 
 def test_progress_ends_at_one(extractor: FeatureExtractor) -> None:
@@ -115,6 +127,15 @@ def test_each_sides_best_scale_is_the_one_nearest_to_the_data() -> None:
     document = found.to_json()
     assert document["best"] == {"guidance": 2.0, "frechet_to_data": 5, "class_accuracy": 0.5}
     assert document["reference_best"] == {"guidance": 1.5, "frechet_to_data": 3, "class_accuracy": 0.3}
+
+
+def test_one_scale_is_told_flat_and_several_stand_beside_the_first() -> None:
+    weak, strong = Evaluation(2, 3.0, 0.5, 0.9, 0.4, 9.0, 0.6, 4.0), Evaluation(2, 2.0, 0.5, 0.9, 0.4, 7.0, 0.6, 4.0)
+
+    assert GuidanceSweep({1.5: weak}).to_json() == {"guidance": 1.5, **weak.to_json()}
+    several = GuidanceSweep({1.5: weak, 2.0: strong}).to_json()
+    assert {"guidance": 1.5, **weak.to_json()}.items() <= several.items()
+    assert several["scales"] == [{"guidance": 1.5, **weak.to_json()}, {"guidance": 2.0, **strong.to_json()}]
 
 
 def test_a_sweeps_progress_rises_over_all_scales(extractor: FeatureExtractor) -> None:

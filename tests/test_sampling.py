@@ -11,7 +11,7 @@ from diffusers.schedulers.scheduling_euler_discrete import EulerDiscreteSchedule
 from torch import Tensor
 
 from diffes.errors import CheckpointError, InvalidInput
-from diffes.sampling import SAMPLERS, Trajectory, advance, guide, trajectory
+from diffes.sampling import SAMPLERS, Trajectory, advance, advance_together, guide, trajectory
 
 DIFFUSERS: dict[str, Any] = {
     "DDIMScheduler": DDIMScheduler,
@@ -173,6 +173,16 @@ def test_rows_at_different_steps_advance_as_each_would_alone(sampler: str) -> No
         alone, clean_alone = advance([step], path.clip, x[row], out[row], before[row])
         assert torch.equal(together[row], alone)
         assert torch.equal(clean_together[row], clean_alone)
+
+
+@pytest.mark.parametrize("sampler", SAMPLERS)
+def test_rows_at_one_step_advance_together_as_apart_to_the_bit(sampler: str) -> None:
+    path = trajectory(sampler, BASE | {"clip_sample": True}, 8)
+    x, out, before = torch.randn(3, 64, 3, 4, 4, generator=torch.Generator().manual_seed(0))
+    for step in path.steps:
+        apart = advance([step] * 64, path.clip, x, out, before)
+        together = advance_together(step, path.clip, x, out, before)
+        assert all(torch.equal(one, other) for one, other in zip(apart, together, strict=True))
 
 
 @pytest.mark.parametrize("sampler", SAMPLERS)

@@ -47,6 +47,10 @@ def search(
     weights: Annotated[
         str | None, typer.Option(metavar=BUDGET, help="Share of weight bytes that steps read to remove, instead.")
     ] = None,
+    method: Annotated[
+        str,
+        typer.Option(help="evolution (ours), or a baseline as published: uniform, random, mosaic, diff-es."),
+    ] = "evolution",
     genes: Annotated[
         str | None, typer.Option(help="Blocks that share levels: stage (all), group:N (N runs of blocks) or block.")
     ] = None,
@@ -114,9 +118,10 @@ def search(
     from search.distributed import distribution_for
     from search.job import run_front, run_search
     from search.options import SearchOptions
+    from search.presets import preset
 
-    preset = SearchOptions.quick().model_dump(exclude={"macs"}) if quick else {}
     asked = {
+        "method": method,
         "macs": macs,
         "latency": latency,
         "latency_table": None if latency_table is None else str(latency_table),
@@ -145,7 +150,7 @@ def search(
         "threads": threads,
     }
     given = {name: value for name, value in asked.items() if value is not None}
-    options = SearchOptions.checked({**preset, **given})
+    options = SearchOptions.checked({**preset(method, quick=quick), **given})
     checkpoint = Checkpoint.open(model or bundled_model())
     table = None
     if latency_table is not None:

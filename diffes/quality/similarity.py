@@ -8,6 +8,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from diffes.errors import QualityError
+from diffes.precision import full_float32
 
 # Wang et al. 2004, "Image Quality Assessment: From Error Visibility to Structural Similarity",
 # section III-C: an 11 x 11 circular Gaussian window of 1.5 pixels, K1 = 0.01, K2 = 0.03.
@@ -41,10 +42,11 @@ def structural_similarity(a: Tensor, b: Tensor) -> float:
             found=f"{a.shape[-2]} x {a.shape[-1]}",
         )
     a, b = a.float(), b.float()
-    mean_a, mean_b = _window_mean(a), _window_mean(b)
-    variance_a = _window_mean(a * a) - mean_a * mean_a
-    variance_b = _window_mean(b * b) - mean_b * mean_b
-    covariance = _window_mean(a * b) - mean_a * mean_b
+    with full_float32():  # variances are small differences of large means
+        mean_a, mean_b = _window_mean(a), _window_mean(b)
+        variance_a = _window_mean(a * a) - mean_a * mean_a
+        variance_b = _window_mean(b * b) - mean_b * mean_b
+        covariance = _window_mean(a * b) - mean_a * mean_b
     c1, c2 = (K1 * DATA_RANGE) ** 2, (K2 * DATA_RANGE) ** 2
     luminance = (2 * mean_a * mean_b + c1) / (mean_a**2 + mean_b**2 + c1)
     structure = (2 * covariance + c2) / (variance_a + variance_b + c2)

@@ -53,7 +53,15 @@ def test_without_a_scale_the_schedules_own_is_meant(asked: list[tuple[Any, ...]]
 
 
 @pytest.mark.usefixtures("asked")
-def test_json_holds_every_scale_and_both_bests(tiny_bundle: Bundle) -> None:
+def test_json_of_one_scale_is_flat(tiny_bundle: Bundle) -> None:
+    document = json.loads(run(tiny_bundle, "--json").stdout)
+
+    assert {"frechet_distance": 1.25, "mse": 0.5, "ssim": 0.75, "class_accuracy": 0.5}.items() <= document.items()
+    assert "scales" not in document
+
+
+@pytest.mark.usefixtures("asked")
+def test_json_of_several_scales_holds_every_scale_and_both_bests(tiny_bundle: Bundle) -> None:
     result = run(tiny_bundle, "--guidance", 1, "--guidance", 2.5, "--json")
 
     document = json.loads(result.stdout)

@@ -31,6 +31,11 @@ def test_rollouts_round_on_a_gpu_unless_told_otherwise() -> None:
     assert SearchOptions(macs=0.375, device="cuda", dtype="bfloat16").dtype == "bfloat16"
 
 
+def test_a_baseline_searches_within_one_budget() -> None:
+    with pytest.raises(InvalidInput, match="one share: random finds no front"):
+        SearchOptions.checked({"macs": "0.2:0.5", "method": "random", "screen_probes": None})
+
+
 def test_tf32_is_refused_on_a_cpu() -> None:
     with pytest.raises(InvalidInput, match="tf32 is a GPU's"):
         SearchOptions.checked({"macs": 0.375, "dtype": "tf32"})

@@ -11,7 +11,6 @@ from diffes.schedule import Schedule
 from search.error_table import errors_of
 from search.evaluations import Evaluations
 from search.memo import Memo, code_version
-from search.population import References
 from search.problem import Problem
 from search.report import Findings, write_report, write_table
 from search.state import SearchState
@@ -32,7 +31,8 @@ def findings(problem: Problem, tiny_calibration: Calibration) -> Findings:
         ),
         memo=Memo([(KNAPSACK, 0.2), (UNIFORM, 0.4), ((4,) * 10, None)]),
         held_out=Memo([(KNAPSACK, 0.25), (UNIFORM, 0.5)]),
-        references=References(KNAPSACK, UNIFORM),
+        uniform=UNIFORM,
+        knapsack=KNAPSACK,
         predicted=0.15,
         chosen=KNAPSACK,
         calibration=tiny_calibration,

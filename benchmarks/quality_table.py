@@ -1,0 +1,241 @@
+"""Writes the tables of docs/quality.md from results on disk; the prose around them stays.
+
+    python benchmarks/quality_table.py            # --check: only say whether the tables are what the results give
+
+Reads what `search_methods.py` and `schedule_quality.py` (for the compensation modes) left. What was not measured is
+shown as –. A table stands between `<!-- begin NAME -->` and `<!-- end NAME -->`.
+"""
+
+import argparse
+import json
+import re
+import sys
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from search_results import BUDGETS, METHODS, SEEDS, Results, Run
+
+from diffes.files import write_text_atomically
+
+MISSING = "–"
+_MEASURES = {
+    "frechet_distance": ("FD to dense", "{:.3f}"),
+    "frechet_to_data": ("FD to data", "{:.2f}"),
+    "class_accuracy": ("class accuracy", "{:.4f}"),
+    "ssim": ("SSIM", "{:.4f}"),
+    "mse": ("MSE", "{:.5f}"),
+}
+
+Value = Callable[[Run], float | None]
+
+
+@dataclass(frozen=True)
+class Study:
+    """All results of one folder that can be compared: of the largest N, one objective and one calibration."""
+
+    results: dict[Run, dict[str, Any]]
+    images: int | None
+
+    @classmethod
+    def of(cls, results: Iterable[tuple[Run, dict[str, Any]]]) -> "Study":
+        """Results of one kind; evaluations of fewer images than the most are left out, and that is said."""
+        found = dict(results)
+        for what in ("objective", "probes", "steps", "guidance", "compensation"):
+            seen = {result["options"][what] for result in found.values()}
+            if len(seen) > 1:
+                raise SystemExit(f"results cannot be compared: {what} is {' and '.join(map(str, sorted(seen)))}")
+        orderings = {result["schedule"]["provenance"]["ordering"] for result in found.values()}
+        if len(orderings) > 1:
+            _say(f"{len(orderings)} calibrations: methods are compared only within one")
+        images = max((r["evaluation"]["n"] for r in found.values() if r["evaluation"]), default=None)
+        return cls(found, images)
+
+    def measure(self, run: Run, name: str) -> float | None:
+        """A measure of a run's images, None if it was not taken over the study's N images."""
+        evaluation = self.results.get(run, {}).get("evaluation")
+        if not evaluation or evaluation["n"] != self.images:
+            return None
+        value: float = evaluation[name]
+        return value
+
+    def to_uniform(self, run: Run) -> float | None:
+        """Fréchet distance over that of the uniform schedule of the same budget, seed and calibration."""
+        reference = Run("uniform", run.budget, run.seed)
+        ours, uniform = (self.measure(each, "frechet_distance") for each in (run, reference))
+        return None if ours is None or not uniform or not self._alike(run, reference) else ours / uniform
+
+    def evaluations_to(self, run: Run, objective: float) -> float | None:
+        """Evaluations after the first generation whose best is no worse than `objective`, None if there is none."""
+        trace = self.results[run]["trace"] if run in self.results else []
+        reached = (g["evaluations"] for g in trace if g["best"] is not None and g["best"] <= objective)
+        return next(reached, None)
+
+    def share_of_diff_es(self, run: Run) -> float | None:
+        """Evaluations a run took to the objective Diff-ES ended with, over those Diff-ES took to it.
+
+        None where either is missing or was calibrated otherwise, inf if the run never got there.
+        """
+        theirs = Run("diff-es", run.budget, run.seed)
+        if run not in self.results or theirs not in self.results or not self._alike(run, theirs):
+            return None
+        final, spent = self.results[theirs]["best"], self.spent(theirs)
+        if spent is None:
+            return None
+        ours = self.evaluations_to(run, final)
+        return float("inf") if ours is None else ours / spent
+
+    def spent(self, run: Run) -> float | None:
+        """Evaluations a run took to the best objective it found."""
+        best = self.results.get(run, {}).get("best")
+        return None if best is None else self.evaluations_to(run, best)
+
+    def _alike(self, run: Run, other: Run) -> bool:
+        one, two = (self.results[each]["schedule"]["provenance"]["ordering"] for each in (run, other))
+        return bool(one == two)
+
+
+def distance_table(study: Study) -> str:
+    """Ratio of the Fréchet distance to uniform's, per method and budget."""
+    budgets = sorted(BUDGETS)
+    rows = [[m, *(_spread(_over_seeds(study.to_uniform, m, b), "{:.2f}") for b in budgets)] for m in METHODS]
+    return _markdown(["method", *(f"{budget:.1%}" for budget in budgets)], rows)
+
+
+def absolute_table(study: Study) -> str:
+    """Every measure, mean over the seeds there are, per budget and method; the dense model first."""
+    heads = ["MACs asked", "method", "MACs removed", *(head for head, _ in _MEASURES.values()), "seeds"]
+    rows = [_dense_row(study)]
+    for budget in sorted(BUDGETS):
+        for method in METHODS:
+            seeds = [s for s in SEEDS if study.measure(Run(method, budget, s), "mse") is not None]
+            removed = [study.results[Run(method, budget, s)]["macs_removed"] for s in seeds]
+            cells = [
+                _mean([study.measure(Run(method, budget, s), name) for s in seeds], form)
+                for name, (_, form) in _MEASURES.items()
+            ]
+            counted = str(len(seeds)) if seeds else MISSING
+            rows.append([f"{budget:.1%}", method, _mean(removed, "{:.2%}"), *cells, counted])
+    return _markdown(heads, rows)
+
+
+def _dense_row(study: Study) -> list[str]:
+    measured = [run for run in study.results if study.measure(run, "mse") is not None]
+    to_data = _mean([study.measure(run, "reference_frechet_to_data") for run in measured[:1]], "{:.2f}")
+    accuracy = _mean([study.measure(run, "reference_class_accuracy") for run in measured[:1]], "{:.4f}")
+    return ["0", "dense", "0", "0", to_data, accuracy, "1", "0", MISSING]
+
+
+def evaluations_table(study: Study) -> str:
+    """What Diff-ES spent to its best objective, and what share of that others took to the same."""
+    others = [method for method in METHODS if method.startswith("ours") or method == "random"]
+    rows = []
+    for budget in sorted(BUDGETS):
+        final = _over_seeds(lambda run: study.results.get(run, {}).get("best"), "diff-es", budget)
+        spent = _over_seeds(study.spent, "diff-es", budget)
+        shares = [_spread(_over_seeds(study.share_of_diff_es, method, budget), "{:.3f}") for method in others]
+        rows.append([f"{budget:.1%}", _mean(final, "{:.3g}"), _mean(spent, "{:,.0f}"), *shares])
+    return _markdown(["MACs", "Diff-ES's objective", "evaluations it took", *others], rows)
+
+
+def compensation_table(path: Path) -> str:
+    """Memory against quality of compensation modes."""
+    rows = json.loads(path.read_text())["rows"] if path.exists() else []
+    heads = ["schedule", "compensation", "MACs removed", "weights, of dense", *(head for head, _ in _MEASURES.values())]
+    shown = [
+        [
+            row["schedule"],
+            row["compensation"],
+            f"{row['macs_removed']:.2%}",
+            f"{row['weights_of_dense']:.3f} x" if "weights_of_dense" in row else MISSING,
+            *(form.format(row[name]) for name, (_, form) in _MEASURES.items()),
+        ]
+        for row in rows
+    ]
+    return _markdown(heads, shown or [[MISSING] * len(heads)])
+
+
+def conditions(study: Study, compensation: Path) -> str:
+    """How all this was measured: N, machines, versions, commands."""
+    machines = [r["machine"] for r in study.results.values()]
+    machines += [r["evaluation"]["machine"] for r in study.results.values() if r["evaluation"]]
+    lines = [f"N = {study.images:,} images." if study.images else "Nothing was sampled yet."]
+    if compensation.exists():
+        machines.append(json.loads(compensation.read_text()))
+    seen = {f"{m['device']}, torch {m['torch']}, {_precision(m['tf32'])}: `{m['command']}`" for m in machines}
+    return "\n".join([*lines, "", *(f"- {line}" for line in sorted(seen))]).rstrip()
+
+
+def _precision(tf32: bool) -> str:
+    return "TF32" if tf32 else "float32"
+
+
+def _over_seeds(value: Value, method: str, budget: float) -> list[float]:
+    found = (value(Run(method, budget, seed)) for seed in SEEDS)
+    return [each for each in found if each is not None]
+
+
+def _mean(values: Sequence[float | None], form: str) -> str:
+    known = [value for value in values if value is not None]
+    return form.format(sum(known) / len(known)) if known else MISSING
+
+
+def _spread(values: Sequence[float], form: str) -> str:
+    """Mean, least and most, and of how many; a run that never got there is said, not averaged."""
+    reached = [value for value in values if value != float("inf")]
+    if not values:
+        return MISSING
+    never = f"; {len(values) - len(reached)} of {len(values)} never" if len(reached) < len(values) else ""
+    if not reached:
+        return "never"
+    mean = form.format(sum(reached) / len(reached))
+    if len(reached) == 1:
+        return f"{mean} (1 seed{never})"
+    return f"{mean} ({form.format(min(reached))}–{form.format(max(reached))}, {len(reached)} seeds{never})"
+
+
+def _markdown(heads: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    lines = [heads, ["---"] * len(heads), *rows]
+    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
+
+
+def filled(document: str, tables: dict[str, str]) -> str:
+    """The document with each table between its markers; SystemExit for one without a place."""
+    for name, table in tables.items():
+        place = re.compile(rf"(<!-- begin {name} -->\n).*?(<!-- end {name} -->)", re.DOTALL)
+        if len(place.findall(document)) != 1:
+            raise SystemExit(f"expected one place for {name}, found {len(place.findall(document))}")
+        document = place.sub(lambda match, table=table: f"{match[1]}{table}\n{match[2]}", document)  # type: ignore[misc]
+    return document
+
+
+def _say(text: str) -> None:
+    print(text, file=sys.stderr)  # noqa: T201
+
+
+def main() -> None:
+    """Write the tables, or check them."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--results", type=Path, default=Path("benchmarks/results/search_methods"))
+    parser.add_argument("--compensation", type=Path, default=Path("benchmarks/results/compensation_modes.json"))
+    parser.add_argument("--document", type=Path, default=Path("docs/quality.md"))
+    parser.add_argument("--check", action="store_true")
+    options = parser.parse_args()
+    study = Study.of(Results(options.results).all())
+    tables = {
+        "distance": distance_table(study),
+        "absolute": absolute_table(study),
+        "evaluations": evaluations_table(study),
+        "compensation": compensation_table(options.compensation),
+        "conditions": conditions(study, options.compensation),
+    }
+    before = options.document.read_text()
+    after = filled(before, tables)
+    if options.check:
+        sys.exit(None if after == before else f"{options.document} is not what the results give: run without --check")
+    write_text_atomically(options.document, after)
+
+
+if __name__ == "__main__":
+    main()

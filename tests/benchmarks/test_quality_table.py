@@ -1,0 +1,133 @@
+"""The tables say what the results on disk say, and nothing else."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from search.options import SearchOptions
+from tests.examples.scripts import Done, run
+
+DOCUMENT = "# Prose\n\nbefore\n" + "".join(
+    f"<!-- begin {name} -->\n<!-- end {name} -->\nafter {name}\n"
+    for name in ("distance", "evaluations", "absolute", "compensation", "conditions")
+)
+
+
+def keep(folder: Path, method: str, *, seed: int = 0, distance: float | None, trace: list[tuple[float, float]]) -> None:
+    """A result at 37.5 % whose trace is (evaluations, best) and whose images were judged unless `distance` is None."""
+    machine = {"device": "A GPU", "torch": "2.11", "python": "3.12", "tf32": True, "command": f"run {method}"}
+    measures: dict[str, Any] = {"n": 10000, "frechet_distance": distance, "frechet_to_data": 7.0, "mse": 0.004}
+    measures |= {"ssim": 0.9, "class_accuracy": 0.75, "reference_class_accuracy": 0.8, "reference_frechet_to_data": 5.0}
+    result = {
+        "method": method,
+        "budget": 0.375,
+        "seed": seed,
+        "best": trace[-1][1],
+        "macs_removed": 0.376,
+        "trace": [{"evaluations": evaluations, "best": best} for evaluations, best in trace],
+        "options": SearchOptions(macs=0.375).model_dump(),
+        "machine": machine,
+        "schedule": {"provenance": {"ordering": "same"}},
+        "evaluation": None if distance is None else measures | {"seconds": 1.0, "machine": machine},
+    }
+    folder.mkdir(exist_ok=True)
+    (folder / f"{method}_0.375_seed{seed}.json").write_text(json.dumps(result))
+
+
+def write(tmp_path: Path, *arguments: str) -> Done:
+    if not (tmp_path / "quality.md").exists():
+        (tmp_path / "quality.md").write_text(DOCUMENT)
+    where = ["--results", tmp_path / "results", "--compensation", tmp_path / "modes.json"]
+    return run("benchmarks/quality_table.py", *where, "--document", tmp_path / "quality.md", *arguments)
+
+
+def row(tmp_path: Path, table: str, *starts: str) -> list[str]:
+    """Cells after `starts` of the row that begins with them."""
+    text = (tmp_path / "quality.md").read_text()
+    lines = text.split(f"<!-- begin {table} -->\n")[1].split("<!-- end")[0].splitlines()
+    rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in lines]
+    return next(cells for cells in rows if tuple(cells[: len(starts)]) == starts)[len(starts) :]
+
+
+def test_without_results_every_cell_is_a_dash_and_the_prose_stays(tmp_path: Path) -> None:
+    assert write(tmp_path).error is None
+    assert set(row(tmp_path, "distance", "ours")) == {"–"}
+    assert set(row(tmp_path, "evaluations", "50.0%")) == {"–"}
+    text = (tmp_path / "quality.md").read_text()
+    assert text.startswith("# Prose\n\nbefore\n")
+    assert text.endswith("after conditions\n")
+
+
+def test_distances_are_ratios_to_uniform_seed_by_seed(tmp_path: Path) -> None:
+    for seed, uniform, ours in ((0, 2.0, 1.0), (1, 4.0, 1.0)):
+        keep(tmp_path / "results", "uniform", seed=seed, distance=uniform, trace=[(10, 1.0)])
+        keep(tmp_path / "results", "ours", seed=seed, distance=ours, trace=[(10, 1.0)])
+    keep(tmp_path / "results", "ours", seed=2, distance=9.0, trace=[(10, 1.0)])
+    keep(tmp_path / "results", "diff-es", distance=None, trace=[(10, 1.0)])
+    write(tmp_path)
+    assert row(tmp_path, "distance", "ours") == ["–", "0.38 (0.25–0.50, 2 seeds)", "–", "–"]
+    assert row(tmp_path, "distance", "diff-es")[1] == "–"
+    assert row(tmp_path, "absolute", "37.5%", "ours") == ["37.60%", "3.667", "7.00", "0.7500", "0.9000", "0.00400", "3"]
+    assert row(tmp_path, "absolute", "0", "dense")[2:4] == ["5.00", "0.8000"]
+
+
+def test_evaluations_are_counted_to_the_first_generation_that_is_as_good(tmp_path: Path) -> None:
+    keep(tmp_path / "results", "diff-es", distance=None, trace=[(100, 0.9), (900, 0.5), (1000, 0.5)])
+    keep(tmp_path / "results", "ours", distance=None, trace=[(50, 0.8), (90, 0.5), (200, 0.3)])
+    keep(tmp_path / "results", "random", distance=None, trace=[(100, 0.9), (1000, 0.7)])
+    write(tmp_path)
+    final, spent, ours, groups, _, chance = row(tmp_path, "evaluations", "37.5%")
+    assert (final, spent, ours, groups, chance) == ("0.5", "900", "0.100 (1 seed)", "–", "never")
+
+
+def test_a_seed_that_never_got_there_is_said_and_not_averaged(tmp_path: Path) -> None:
+    for seed, best in ((0, 0.5), (1, 0.6)):
+        keep(tmp_path / "results", "diff-es", seed=seed, distance=None, trace=[(1000, 0.5)])
+        keep(tmp_path / "results", "ours", seed=seed, distance=None, trace=[(200, best)])
+    write(tmp_path)
+    assert row(tmp_path, "evaluations", "37.5%")[2] == "0.200 (1 seed; 1 of 2 never)"
+
+
+def test_compensation_modes_and_conditions_are_told(tmp_path: Path) -> None:
+    line = {"schedule": "uniform:0.5", "compensation": "bias", "macs_removed": 0.4997, "weights_of_dense": 1.002}
+    line |= {"frechet_distance": 9.0, "frechet_to_data": 20.0, "class_accuracy": 0.4, "ssim": 0.5, "mse": 0.05}
+    machine = {"device": "A GPU", "torch": "2.11", "tf32": False, "command": "modes"}
+    (tmp_path / "modes.json").write_text(json.dumps({"rows": [line], **machine}))
+    keep(tmp_path / "results", "ours", distance=1.0, trace=[(10, 1.0)])
+    write(tmp_path)
+    assert row(tmp_path, "compensation", "uniform:0.5", "bias")[:2] == ["49.97%", "1.002 x"]
+    text = (tmp_path / "quality.md").read_text()
+    assert "N = 10,000 images" in text
+    assert "A GPU, torch 2.11, float32: `modes`" in text
+    assert "A GPU, torch 2.11, TF32: `run ours`" in text
+
+
+def test_a_document_that_is_behind_its_results_is_noticed(tmp_path: Path) -> None:
+    write(tmp_path)
+    assert write(tmp_path, "--check").error is None
+    keep(tmp_path / "results", "uniform", distance=1.0, trace=[(10, 1.0)])
+    assert "is not what the results give" in str(write(tmp_path, "--check").error)
+
+
+def test_results_of_different_probes_are_not_put_side_by_side(tmp_path: Path) -> None:
+    keep(tmp_path / "results", "uniform", distance=1.0, trace=[(10, 1.0)])
+    keep(tmp_path / "results", "ours", distance=1.0, trace=[(10, 1.0)])
+    path = tmp_path / "results/ours_0.375_seed0.json"
+    result = json.loads(path.read_text())
+    result["options"]["probes"] = 5
+    path.write_text(json.dumps(result))
+    assert "probes is 5 and 16" in str(write(tmp_path).error)
+
+
+def test_a_table_without_a_place_is_an_error(tmp_path: Path) -> None:
+    (tmp_path / "quality.md").write_text("nothing here")
+    assert "expected one place for distance, found 0" in str(write(tmp_path).error)
+
+
+@pytest.mark.parametrize("document", ["docs/quality.md"])
+def test_the_document_of_this_repository_has_every_place(document: str, tmp_path: Path) -> None:
+    text = (Path(__file__).parents[2] / document).read_text()
+    (tmp_path / "quality.md").write_text(text)
+    assert write(tmp_path).error is None
