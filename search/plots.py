@@ -140,7 +140,7 @@ def _draw_stages(figure: Figure, axes: Axes, picture: FrontPicture) -> None:
     shares = np.array(picture.by_stage).T  # [stage, point]
     image = axes.imshow(shares, cmap="Blues", vmin=0, vmax=1, aspect="auto", interpolation="nearest")
     points = [removed for removed, _ in picture.front]
-    shown = np.unique(np.linspace(0, len(points) - 1, _MOST_TICKS).round().astype(int))
+    shown = range(0, len(points), -(-len(points) // _MOST_TICKS))
     axes.set_xticks(shown, [f"{points[index]:.0%}" for index in shown])
     axes.set_yticks(range(len(shares)), [f"{stage} ({steps})" for stage, steps in enumerate(picture.executed)])
     axes.set_xlabel("points of the front, by share removed in all")
