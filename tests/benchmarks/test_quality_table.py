@@ -22,7 +22,7 @@ def keep(folder: Path, method: str, *, seed: int = 0, distance: float | None, tr
     measures |= {"ssim": 0.9, "class_accuracy": 0.75, "reference_class_accuracy": 0.8, "reference_frechet_to_data": 5.0}
     result = {
         "method": method,
-        "budget": 0.375,
+        "budget": 0.3747,
         "seed": seed,
         "best": trace[-1][1],
         "macs_removed": 0.376,
