@@ -48,7 +48,7 @@ def run_search(
     resume: bool = False,
     console: Console | None = None,
 ) -> Schedule:
-    """Search a schedule and write `schedule.json`, `search.json`, `search.png`, `table.json` into `out`.
+    """Search a schedule and write `schedule.json`, `search.json`, `table.json` into `out`.
 
     `latency` gives nanoseconds where the budget is on latency. `resume` goes on with what an earlier run left in
     `out` (or begins). With equal options a resumed search ends in the schedule an uninterrupted one finds.

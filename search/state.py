@@ -16,7 +16,6 @@ STATE_FILE = "checkpoint.json"
 TABLE_FILE = "table.json"
 LOG_FILE = "search.json"
 SCHEDULE_FILE = "schedule.json"
-PLOT_FILE = "search.png"
 
 
 class Generation(BaseModel):

@@ -1,8 +1,9 @@
-"""What a finished search leaves: `schedule.json`, the log `search.json`, the error table, the picture."""
+"""What a finished search leaves: `schedule.json`, the log `search.json`, the error table."""
 
 import json
 import platform
 from dataclasses import dataclass
+from importlib.metadata import version
 from math import isfinite
 from pathlib import Path
 from typing import Any
@@ -10,18 +11,22 @@ from typing import Any
 import torch
 from pydantic import JsonValue
 
+import diffes
 from diffes.files import write_text_atomically
 from diffes.presets import build_schedule
 from diffes.pruning.calibration import Calibration
-from diffes.schedule import Schedule
+from diffes.pruning.cost import plan_macs
+from diffes.pruning.mode import Compensation
+from diffes.schedule import Schedule, equal_intervals
 from search.error_table import Errors
 from search.evaluations import Evaluations
 from search.genome import Genome
 from search.memo import Memo
-from search.plots import Picture, save_plot
 from search.population import References
 from search.problem import Problem
-from search.state import LOG_FILE, PLOT_FILE, SCHEDULE_FILE, TABLE_FILE, SearchState
+from search.state import LOG_FILE, SCHEDULE_FILE, TABLE_FILE, SearchState
+
+_VERSIONS = ("torch", "numpy", "pygad")
 
 
 @dataclass(frozen=True)
@@ -51,9 +56,8 @@ class Findings:
 
 
 def write_report(findings: Findings, out: Path) -> Schedule:
-    """Log, picture, and last the schedule, whose presence says that the search is finished."""
+    """The log, and last the schedule, whose presence says that the search is finished."""
     _write_json(_log(findings), out / LOG_FILE)
-    save_plot(_picture(findings), out / PLOT_FILE)
     schedule = _schedule(findings)
     schedule.save(out / SCHEDULE_FILE)
     return schedule
@@ -67,6 +71,9 @@ def write_table(problem: Problem, measured: dict[str, float], errors: Errors, ou
         "method": options.table,
         "objective": options.objective,
         "images": options.table_probes,
+        "parts": problem.space.grid.parts,
+        "groups": list(problem.space.groups),
+        "executed_steps": problem.executed,
         "levels": list(problem.table_levels),
         "measured": {name: _finite(value) for name, value in measured.items()},
         "errors": curves,
@@ -122,9 +129,41 @@ def _log(findings: Findings) -> dict[str, Any]:
         "excluded": findings.memo.excluded,
         "finalists": [_reference(findings, genome) for genome, _ in findings.held_out.entries()],
         "chosen": list(findings.chosen),
+        "stages": _stages(findings),
         "seconds": state.seconds,
-        "machine": {"torch": torch.__version__, "threads": torch.get_num_threads(), "platform": platform.platform()},
+        "code": state.code,
+        "versions": {"diffes": diffes.__version__, **{name: version(name) for name in _VERSIONS}},
+        "machine": {
+            "device": problem.options.device,
+            "threads": torch.get_num_threads(),
+            "platform": platform.platform(),
+            "python": platform.python_version(),
+        },
     }
+
+
+def _stages(findings: Findings) -> list[dict[str, Any]]:
+    """What every stage of the chosen schedule costs one row, all its steps: MACs, and the unit of the budget."""
+    problem, budget = findings.problem, findings.problem.budget
+    architecture, mode = problem.checkpoint.architecture, Compensation.parse(problem.options.compensation)
+    intervals = equal_intervals(problem.checkpoint.train_timesteps, problem.space.stages)
+    per_step, size = budget.dense // sum(problem.executed), problem.space.genes_of_stage
+    stages = []
+    for number, (plan, steps) in enumerate(zip(problem.space.plans(findings.chosen), problem.executed, strict=True)):
+        own = range(number * size, (number + 1) * size)
+        saved = sum(int(budget.savings[gene, findings.chosen[gene]]) for gene in own)
+        stages.append(
+            {
+                "high": intervals[number][0],
+                "low": intervals[number][1],
+                "steps": steps,
+                "dense_macs": steps * problem.dense_macs,
+                "macs": steps * plan_macs(architecture, plan, mode),
+                "dense_cost": steps * per_step,
+                "cost": steps * per_step - saved,
+            }
+        )
+    return stages
 
 
 def _reference(findings: Findings, genome: Genome) -> dict[str, Any]:
@@ -135,21 +174,6 @@ def _reference(findings: Findings, genome: Genome) -> dict[str, Any]:
         "objective": _finite(memo[genome]) if genome in memo else None,
         "held_out": _finite(held_out[genome]) if genome in held_out else None,
     }
-
-
-def _picture(findings: Findings) -> Picture:
-    problem, memo = findings.problem, findings.memo
-    known = {"uniform": findings.references.uniform, "error table's knapsack": findings.references.knapsack}
-    return Picture(
-        objectives=memo.objectives(),
-        references={name: memo[genome] for name, genome in known.items() if genome in memo and isfinite(memo[genome])},
-        objective=problem.options.objective,
-        genome=findings.chosen,
-        space=problem.space,
-        executed=problem.executed,
-        removed=problem.budget.removed(findings.chosen),
-        unit=problem.budget.unit,
-    )
 
 
 def _finite(value: float) -> float | None:

@@ -1,0 +1,49 @@
+"""One look for all figures, and their way to PNG.
+
+Hues are Okabe and Ito's, which colour-blind readers tell apart; heat maps run from light to dark in one hue.
+"""
+
+from collections.abc import Sequence
+from io import BytesIO
+
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+INK, MUTED, FAINT = "#1f2933", "#66727f", "#d9dee3"
+SEARCHED, UNIFORM, KNAPSACK, DENSE = "#0072b2", "#d55e00", "#009e73", "#1f2933"
+
+_DOTS_PER_INCH = 150
+_TEXT = 10  # points
+
+
+def new_figure(width: float, height: float) -> Figure:
+    """An empty figure, in inches."""
+    return Figure(figsize=(width, height), layout="constrained", facecolor="white")
+
+
+def dress(axes: Axes, title: str, x: str, y: str) -> None:
+    """Title, labels and a quiet frame."""
+    axes.set_title(title, loc="left", color=INK, fontsize=_TEXT + 1, fontweight="bold")
+    axes.set_xlabel(x, color=INK, fontsize=_TEXT)
+    axes.set_ylabel(y, color=INK, fontsize=_TEXT)
+    axes.tick_params(colors=INK, labelsize=_TEXT - 1)
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.spines[["left", "bottom"]].set_color(MUTED)
+
+
+def log_if_wide(axes: Axes, values: Sequence[float]) -> None:
+    """A logarithmic y axis with plain numbers, where all values are positive."""
+    if values and min(values) > 0:
+        axes.set_yscale("log")
+        axes.yaxis.set_major_formatter(lambda value, _: f"{value:.3g}")
+        axes.yaxis.set_minor_formatter(lambda value, _: f"{value:.3g}")
+        axes.tick_params(which="minor", labelsize=_TEXT - 2, labelcolor=MUTED)
+        low, high = min(values), max(values)
+        axes.set_ylim(low / 1.25, high * 1.25)
+
+
+def to_png(figure: Figure) -> bytes:
+    """The figure as PNG; equal figures give equal bytes."""
+    buffer = BytesIO()
+    figure.savefig(buffer, dpi=_DOTS_PER_INCH, format="png", metadata={"Software": None})
+    return buffer.getvalue()
