@@ -21,6 +21,9 @@ from diffes.cli.options import (
     Threads,
 )
 from diffes.cli.progress import console, progress_bars
+from diffes.cli.report import write_page
+
+REPORT_IMAGES = {False: 10, True: 4}  # of every schedule, by --quick
 
 
 @app.command()
@@ -81,6 +84,9 @@ def search(
     dtype: Annotated[str | None, typer.Option(help="float32 or bfloat16, of the rollouts.")] = None,
     device: Device = "cpu",
     threads: Threads = None,
+    report: Annotated[
+        bool, typer.Option("--report/--no-report", help="Write report.html at the end; later: diffes report.")
+    ] = True,
 ) -> None:
     """Search how much each stage may lose: errors one stage at a time, a knapsack, then PyGAD on whole rollouts."""
     from diffes.checkpoint import Checkpoint
@@ -126,6 +132,8 @@ def search(
         table = LatencyTable.load(latency_table)
         table.require_fit(checkpoint.identity)
     run_search(checkpoint, options, out, latency=table, resume=resume, console=console)
+    if report:
+        write_page(out, checkpoint, images=REPORT_IMAGES[quick], device=device)
     console.print(f"wrote {out}; next: diffes export --schedule {out / 'schedule.json'} --out BUNDLE", soft_wrap=True)
 
 

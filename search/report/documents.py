@@ -98,11 +98,12 @@ class Log(_Document):
 
 
 class Table(_Document):
-    """`table.json`: errors by gene name and level, None where a rollout failed."""
+    """`table.json`: errors by gene name and level, None where a rollout failed; `dense_macs` are one evaluation."""
 
     method: str
     objective: str
     images: int
+    dense_macs: int = Field(gt=0)
     parts: int = Field(ge=1)
     groups: list[int] = Field(min_length=1)
     executed_steps: list[int] = Field(min_length=1)

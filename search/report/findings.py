@@ -71,6 +71,7 @@ def write_table(problem: Problem, measured: dict[str, float], errors: Errors, ou
         "method": options.table,
         "objective": options.objective,
         "images": options.table_probes,
+        "dense_macs": problem.dense_macs,
         "parts": problem.space.grid.parts,
         "groups": list(problem.space.groups),
         "executed_steps": problem.executed,

@@ -66,6 +66,11 @@ class Record:
         return Layout(self.table.parts, tuple(self.table.groups), tuple(self.table.executed_steps), tied)
 
     @property
+    def dense_macs(self) -> int | None:
+        """MACs of one row of one dense step, which is one evaluation; None before the table is written."""
+        return None if self.table is None else self.table.dense_macs
+
+    @property
     def best(self) -> Genome | None:
         """The chosen genome, or the best so far of an interrupted search."""
         if self.log is not None:

@@ -32,8 +32,8 @@ def draw_convergence(data: Convergence) -> bytes:
     end = max([sum(data.before.values()), *(x for x, _ in data.best)]) * 1.03
     _draw_phases(axes, data.before, end)
     for name, value in data.references.items():
-        colour, style = _LINES[name]
-        axes.axhline(value, color=colour, linestyle=style, linewidth=1.6, label=f"{name} alone: {value:.3g}")
+        colour, dashes = _LINES[name]
+        axes.axhline(value, color=colour, linestyle=dashes, linewidth=1.6, label=f"{name} alone: {value:.3g}")
     if data.mean:
         axes.plot(*zip(*data.mean, strict=True), ".", color=MUTED, markersize=7, label="mean of a generation")
     if data.best:

@@ -13,7 +13,7 @@ _COLOURS = {"dense": DENSE, "uniform": UNIFORM, "searched": SEARCHED}
 
 
 def draw_sheet(rows: Mapping[str, Tensor], columns: Sequence[str], notes: Mapping[str, Sequence[str]]) -> bytes:
-    """Images [N, 3, H, W] in [-1, 1] by schedule, in the order of `columns`; `notes` stand under single images. A PNG."""
+    """Images [N, 3, H, W] in [-1, 1] by schedule, in the order of `columns`; `notes` stand under images. A PNG."""
     figure = new_figure(_SIDE * len(columns) + 1.0, (_SIDE + 0.32) * len(rows) + 0.3)
     grid = figure.subplots(len(rows), len(columns), squeeze=False)
     for line, (name, images) in zip(grid, rows.items(), strict=True):

@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 INK, MUTED, FAINT = "#1f2933", "#66727f", "#d9dee3"
 SEARCHED, UNIFORM, KNAPSACK, DENSE = "#0072b2", "#d55e00", "#009e73", "#1f2933"
 
-_DOTS_PER_INCH = 150
+DOTS_PER_INCH = 150
 _TEXT = 10  # points
 
 
@@ -45,5 +45,5 @@ def log_if_wide(axes: Axes, values: Sequence[float]) -> None:
 def to_png(figure: Figure) -> bytes:
     """The figure as PNG; equal figures give equal bytes."""
     buffer = BytesIO()
-    figure.savefig(buffer, dpi=_DOTS_PER_INCH, format="png", metadata={"Software": None})
+    figure.savefig(buffer, dpi=DOTS_PER_INCH, format="png", metadata={"Software": None})
     return buffer.getvalue()
