@@ -40,7 +40,7 @@ def draw_convergence(data: Convergence) -> bytes:
         label = f"best so far: {data.best[-1][1]:.3g}"
         axes.plot(*zip(*data.best, strict=True), color=SEARCHED, linewidth=2.2, drawstyle="steps-post", label=label)
         axes.plot(*zip(*data.best, strict=True), "o", color=SEARCHED, markersize=4.5)
-    style.log_if_wide(axes, [*(y for _, y in (*data.best, *data.mean)), *data.references.values()])
+    style.logarithmic(axes, [*(y for _, y in (*data.best, *data.mean)), *data.references.values()])
     axes.set_xlim(0, end)
     axes.xaxis.set_major_formatter(lambda value, _: f"{value:,.0f}".replace(",", "\u202f"))
     title = "Best objective against denoising spent"

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from search.report.figures.style import FAINT, INK, SEARCHED, UNIFORM, dress, log_if_wide, new_figure, to_png
+from search.report.figures.style import FAINT, INK, SEARCHED, UNIFORM, dress, logarithmic, new_figure, to_png
 
 Points = Sequence[tuple[float, float]]  # (share removed, objective), in order of the share
 
@@ -15,7 +15,7 @@ def draw_front(searched: Points, uniform: Points, objective: str, unit: str) -> 
         if points:
             x, y = zip(*sorted(points), strict=True)
             axes.plot([100 * share for share in x], y, marker=marker, color=colour, linewidth=1.8, label=name)
-    log_if_wide(axes, [y for _, y in (*searched, *uniform)])
+    logarithmic(axes, [y for _, y in (*searched, *uniform)])
     dress(axes, "Pareto front", f"{unit} removed (%)", f"{objective} to dense, held-out noise")
     axes.grid(color=FAINT, linewidth=0.8)
     axes.legend(frameon=False, fontsize=9, labelcolor=INK)

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from search.report.figures.style import INK, MUTED, dress, new_figure, to_png
 
-_CELL_WIDTH, _CELL_HEIGHT = 0.42, 0.32  # inches
+_CELL_WIDTH, _CELL_HEIGHT, _LEAST_WIDTH = 0.42, 0.32, 9.0  # inches
 _MOST_COLUMNS = 14  # a panel of more stages has no room for numbers
 _DARK = 0.58  # of the colour scale: numbers on it are white
 
@@ -59,7 +59,7 @@ def _short(value: float) -> str:
 
 def _draw(maps: HeatMaps, colours: str, norm: Normalize, label: Callable[[float], str], mark: str) -> bytes:
     stages, rows = len(maps.executed), len(maps.rows)
-    width = max(_CELL_WIDTH * stages * len(maps.panels) + 2.6, 6.5)
+    width = max(_CELL_WIDTH * stages * len(maps.panels) + 2.6, _LEAST_WIDTH)
     figure = new_figure(width, max(_CELL_HEIGHT * rows + 1.75, 2.3))
     figure.suptitle(maps.title, x=0.01, ha="left", color=INK, fontsize=11, fontweight="bold")
     axes = figure.subplots(1, len(maps.panels), sharey=True, squeeze=False)[0]
@@ -85,8 +85,8 @@ def _idle(panel: Panel, executed: Sequence[int]) -> NDArray[np.bool_]:
 
 def _frame(ax: Axes, name: str, maps: HeatMaps) -> None:
     stages, rows = len(maps.executed), len(maps.rows)
-    dress(ax, name, "stage, noisy → clean", "")
-    ax.title.set(fontsize=10, fontweight="normal")
+    dress(ax, "", "stage, noisy → clean", "")
+    ax.set_title(name, color=INK, fontsize=10)
     every = ceil(stages / _MOST_COLUMNS)
     ax.set_xticks(range(0, stages, every), [str(stage) for stage in range(0, stages, every)])
     ax.set_yticks(range(rows), maps.rows)

@@ -8,12 +8,14 @@ from io import BytesIO
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import NullFormatter
 
 INK, MUTED, FAINT = "#1f2933", "#66727f", "#d9dee3"
 SEARCHED, UNIFORM, KNAPSACK, DENSE = "#0072b2", "#d55e00", "#009e73", "#1f2933"
 
 DOTS_PER_INCH = 150
 _TEXT = 10  # points
+_FEW_TICKS = 8  # a range this many times its least value has room for numbers between powers of ten
 
 
 def new_figure(width: float, height: float) -> Figure:
@@ -31,15 +33,20 @@ def dress(axes: Axes, title: str, x: str, y: str) -> None:
     axes.spines[["left", "bottom"]].set_color(MUTED)
 
 
-def log_if_wide(axes: Axes, values: Sequence[float]) -> None:
+def logarithmic(axes: Axes, values: Sequence[float]) -> None:
     """A logarithmic y axis with plain numbers, where all values are positive."""
-    if values and min(values) > 0:
-        axes.set_yscale("log")
-        axes.yaxis.set_major_formatter(lambda value, _: f"{value:.3g}")
-        axes.yaxis.set_minor_formatter(lambda value, _: f"{value:.3g}")
-        axes.tick_params(which="minor", labelsize=_TEXT - 2, labelcolor=MUTED)
-        low, high = min(values), max(values)
-        axes.set_ylim(low / 1.25, high * 1.25)
+    if not values or min(values) <= 0:
+        return
+    low, high = min(values), max(values)
+    axes.set_yscale("log")
+    axes.set_ylim(low / 1.25, high * 1.25)
+    axes.yaxis.set_major_formatter(_plain)
+    axes.yaxis.set_minor_formatter(_plain if high < _FEW_TICKS * low else NullFormatter())
+    axes.tick_params(which="minor", labelsize=_TEXT - 2, labelcolor=MUTED)
+
+
+def _plain(value: float, _position: int) -> str:
+    return f"{value:.3g}"
 
 
 def to_png(figure: Figure) -> bytes:
