@@ -169,7 +169,7 @@ def _provenance(record: Record) -> list[Table]:
     if record.log is not None:
         made |= {"schedules seen": record.log.schedules["seen"], "judged on all probes": record.log.schedules["judged"]}
         made["rollouts that failed"] = record.log.excluded
-        made |= record.log.versions | record.log.machine
+        made |= {**record.log.versions, **record.log.machine}
     if record.schedule is not None:
         made |= {name: record.schedule.provenance[name] for name in ("ordering",) if name in record.schedule.provenance}
     tables.append(plain_table("Made with", made))

@@ -8,6 +8,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.colors import LogNorm, Normalize
 from matplotlib.figure import Figure
+from matplotlib.image import AxesImage
 from matplotlib.patches import Rectangle
 from numpy.typing import NDArray
 
@@ -72,7 +73,7 @@ def _draw(maps: HeatMaps, colours: str, norm: Normalize, label: Callable[[float]
     return to_png(figure)
 
 
-def _bar(figure: Figure, image: object, axes: Sequence[Axes], label: str) -> None:
+def _bar(figure: Figure, image: AxesImage, axes: Sequence[Axes], label: str) -> None:
     bar = figure.colorbar(image, ax=list(axes), pad=0.015, fraction=0.05, aspect=18)
     bar.set_label(label, color=INK, fontsize=9)
     bar.ax.tick_params(labelsize=8, colors=INK)
@@ -103,7 +104,7 @@ def _fill(
     """Numbers where they fit; hatching for what is marked, dashes where no step runs, crosses where it failed."""
     roomy = len(maps.executed) <= _MOST_COLUMNS
     for row, stage in np.ndindex(panel.values.shape):
-        value = panel.values[row, stage]
+        value = float(panel.values[row, stage])
         if maps.executed[stage] == 0:
             text, colour = "–", MUTED
         elif not np.isfinite(value):

@@ -5,6 +5,7 @@ Hues are Okabe and Ito's, which colour-blind readers tell apart; heat maps run f
 
 from collections.abc import Sequence
 from io import BytesIO
+from typing import Literal
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -18,9 +19,9 @@ _TEXT = 10  # points
 _FEW_TICKS = 8  # a range this many times its least value has room for numbers between powers of ten
 
 
-def new_figure(width: float, height: float) -> Figure:
-    """An empty figure, in inches."""
-    return Figure(figsize=(width, height), layout="constrained", facecolor="white")
+def new_figure(width: float, height: float, layout: Literal["constrained", "none"] = "constrained") -> Figure:
+    """An empty figure, in inches; without a layout its axes stay where they are put."""
+    return Figure(figsize=(width, height), layout=layout, facecolor="white")
 
 
 def dress(axes: Axes, title: str, x: str, y: str) -> None:
@@ -45,7 +46,7 @@ def logarithmic(axes: Axes, values: Sequence[float]) -> None:
     axes.tick_params(which="minor", labelsize=_TEXT - 2, labelcolor=MUTED)
 
 
-def _plain(value: float, _position: int) -> str:
+def _plain(value: float, _position: float) -> str:
     return f"{value:.3g}"
 
 

@@ -105,9 +105,7 @@ def test_every_stage_and_block_of_any_schedule_appears(
     assert kept - {0.0} <= set(page.values)
 
 
-def test_an_interrupted_search_says_so_and_what_is_missing(
-    interrupted: Path, tiny_checkpoint: Checkpoint
-) -> None:
+def test_an_interrupted_search_says_so_and_what_is_missing(interrupted: Path, tiny_checkpoint: Checkpoint) -> None:
     page = page_of(interrupted, tiny_checkpoint)
     assert "not finished" in page.text
     assert "diffes search --resume" in page.text
