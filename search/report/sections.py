@@ -111,7 +111,7 @@ def levels(record: Record) -> Section:
         why = "the error table is not measured" if layout is None else "no generation is finished"
         return Section("levels", title, missing=f"No schedule yet: {why}.")
     panels = [_share_panel(genome, layout, kind) for kind in HALVES]
-    maps = HeatMaps("Share kept (%)", panels, layout.rows, layout.executed, "share kept")
+    maps = HeatMaps("Share kept (%)", panels, layout.rows, layout.executed, "%")
     skipped = sum(int(panel.marked.sum()) for panel in panels)
     text = (
         f"Stages run noisy to clean. {skipped or 'No'} halves of block runs are skipped altogether"
@@ -124,7 +124,7 @@ def levels(record: Record) -> Section:
 
 def _share_panel(genome: Sequence[int], layout: Layout, kind: UnitKind) -> Panel:
     kept = layout.kept(genome, kind)
-    return Panel(HALVES[kind], kept, kept == 0)
+    return Panel(HALVES[kind], 100 * kept, kept == 0)
 
 
 def errors(record: Record) -> Section:

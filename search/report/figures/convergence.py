@@ -58,13 +58,9 @@ def _draw_phases(axes: Axes, phases: Mapping[str, float], end: float) -> None:
         edges.append(edges[-1] + evaluations)
     for number, (name, (left, right)) in enumerate(zip(phases, pairwise(edges), strict=True)):
         axes.axvspan(left, right, color=FAINT, alpha=0.75 if number % 2 == 0 else 0.4, linewidth=0)
-        upright = right - left < _LEAST_SHARE * end
+        middle = (left + right) / 2
+        place = axes.get_xaxis_transform()
+        upright = 90 if right - left < _LEAST_SHARE * end else 0
         axes.text(
-            *((left + right) / 2, 0.03, name),
-            transform=axes.get_xaxis_transform(),
-            ha="center",
-            va="bottom",
-            rotation=90 if upright else 0,
-            color=MUTED,
-            fontsize=9,
+            middle, 0.5, name, transform=place, ha="center", va="center", rotation=upright, color=MUTED, fontsize=9
         )

@@ -40,8 +40,8 @@ class HeatMaps:
 
 
 def draw_shares(maps: HeatMaps, mark: str) -> bytes:
-    """Shares kept, 0 to 1; the marked ones are hatched. A PNG."""
-    return _draw(maps, "Blues", Normalize(0, 1), lambda value: f"{100 * value:.3g}", mark)
+    """Shares in percent; the marked ones are hatched. A PNG."""
+    return _draw(maps, "Blues", Normalize(0, 100), lambda value: f"{value:.3g}", mark)
 
 
 def draw_errors(maps: HeatMaps) -> bytes:

@@ -17,7 +17,7 @@ def draw_sheet(rows: Mapping[str, Tensor], columns: Sequence[str], notes: Mappin
     """Images [N, 3, H, W] in [-1, 1] by schedule, in the order of `columns`; `notes` stand under images. A PNG."""
     bottoms = np.cumsum([_HEAD, *(1 + (_NOTE if name in notes else 2 * _GAP) for name in rows)])
     width, height = len(columns) * (1 + _GAP) + _NAME, float(bottoms[-1])
-    figure = new_figure(_INCHES * width, _INCHES * height, "none")
+    figure = new_figure(_INCHES * width, _INCHES * height, layout=None)
     axes = figure.add_axes((0, 0, 1, 1))
     axes.set_axis_off()
     for column, label in enumerate(columns):

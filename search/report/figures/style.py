@@ -19,7 +19,7 @@ _TEXT = 10  # points
 _FEW_TICKS = 8  # a range this many times its least value has room for numbers between powers of ten
 
 
-def new_figure(width: float, height: float, layout: Literal["constrained", "none"] = "constrained") -> Figure:
+def new_figure(width: float, height: float, layout: Literal["constrained"] | None = "constrained") -> Figure:
     """An empty figure, in inches; without a layout its axes stay where they are put."""
     return Figure(figsize=(width, height), layout=layout, facecolor="white")
 
@@ -40,7 +40,8 @@ def logarithmic(axes: Axes, values: Sequence[float]) -> None:
         return
     low, high = min(values), max(values)
     axes.set_yscale("log")
-    axes.set_ylim(low / 1.25, high * 1.25)
+    margin = max((high / low) ** 0.08, 1.25)
+    axes.set_ylim(low / margin, high * margin)
     axes.yaxis.set_major_formatter(_plain)
     axes.yaxis.set_minor_formatter(_plain if high < _FEW_TICKS * low else NullFormatter())
     axes.tick_params(which="minor", labelsize=_TEXT - 2, labelcolor=MUTED)
