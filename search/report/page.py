@@ -58,7 +58,7 @@ def _samples(
     if not record.calibration.exists():
         return f"{record.calibration.name} is not in this folder, and pruned images cannot be made without it."
     if images == 0:
-        return "No images were asked for."
+        return f"No images were asked for; `diffes report {record.folder.name}` makes them."
     return draw_samples(record, checkpoint, images, device, progress)
 
 
@@ -128,7 +128,7 @@ def headline(record: Record) -> Headline:
 
 def _beside_knapsack(ours: float | None, knapsack: float | None, *, chosen: bool) -> list[str | Cell]:
     if chosen:
-        return [". It is the knapsack's own answer to the error table: no schedule evolved from it did better"]
+        return [". It is the knapsack's own answer to the error table: none of the finalists did better on that noise"]
     if knapsack is None:
         return [". The knapsack's own answer was not among the finalists, so it has no held-out figure"]
     if ours is None or knapsack == 0:
@@ -147,7 +147,7 @@ def _asked(record: Record) -> list[tuple[str, str]]:
     return [
         ("Model", f"{record.state.model.class_name} {record.state.model.fingerprint[:16]}"),
         ("Sampler", f"{sampler}, {options.steps} steps, guidance {options.guidance:g}"),
-        ("Budget", f"remove {100 * options.share:g} % of the {_cost_name(record)}"),
+        ("Budget", f"remove {100 * options.share:g}\u00a0% of the {_cost_name(record)}"),
         ("Space", f"{options.stages} stages, genes by {options.genes}, {options.widths} widths{levels}"),
         ("Objective", f"{options.objective} to dense, {options.probes} images"),
         ("Compensation", options.compensation),

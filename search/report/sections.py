@@ -113,10 +113,7 @@ def levels(record: Record) -> Section:
     panels = [_share_panel(genome, layout, kind) for kind in HALVES]
     maps = HeatMaps("Share kept (%)", panels, layout.rows, layout.executed, "%")
     skipped = sum(int(panel.marked.sum()) for panel in panels)
-    text = (
-        f"Stages run noisy to clean. {skipped or 'No'} halves of block runs are skipped altogether"
-        f"{' (hatched)' if skipped else ''}. A stage without a step (–) costs and saves nothing."
-    )
+    text = f"Stages run noisy to clean. Skipped halves (hatched): {skipped or 'none'}. A stage without a step (–) costs and saves nothing."
     alt = "Heat maps of the share of heads and of MLP channels kept, stages by blocks; the table below has the figures."
     figure = Figure("levels.png", draw_shares(maps, "skip"), alt)
     return Section("levels", title, text, figure, folded=[levels_table(genome, layout)])
@@ -208,7 +205,7 @@ def samples(drawn: Samples | str, removed: dict[str, float]) -> Section:
         draw_sheet(drawn.images, drawn.labels, notes),
         f"Images of {', '.join(drawn.labels)} in three rows: dense, uniform and searched, from the same noise.",
     )
-    less = ", ".join(f"{name} removes {100 * share:.1f} %" for name, share in removed.items())
+    less = ", ".join(f"{name} removes {100 * share:.1f}\u00a0%" for name, share in removed.items())
     text = (
         f"The same noise in every column (seed = column number, from 0); {less}. Below an image: mean squared error"
         " of pixels in [-1, 1] and structural similarity, both to the dense image above it."

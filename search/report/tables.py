@@ -48,7 +48,8 @@ def number(value: float | None, digits: int = 3) -> Cell:
     """A figure to so many digits; a dash where there is none."""
     if value is None or not isfinite(value):
         return Cell("–")
-    return Cell(f"{value:.{digits}g}" if abs(value) < 10**digits else grouped(value), value)
+    text = f"{value:#.{digits}g}".rstrip(".") if abs(value) < 10**digits else grouped(value)
+    return Cell(text, value)
 
 
 def grouped(value: float) -> str:
@@ -63,7 +64,7 @@ def count(value: int) -> Cell:
 
 def share(value: float) -> Cell:
     """A share as percent."""
-    return Cell(f"{100 * value:.1f} %", value)
+    return Cell(f"{100 * value:.1f}\u00a0%", value)
 
 
 def cost_table(log: Log) -> Table:
@@ -112,7 +113,7 @@ def levels_table(genome: Sequence[int], layout: Layout) -> Table:
 def _kept(value: float, steps: int) -> Cell:
     if steps == 0:
         return Cell("no step")
-    return Cell("skipped", 0.0) if value == 0 else Cell(f"{100 * value:.3g} %", value)
+    return Cell("skipped", 0.0) if value == 0 else Cell(f"{100 * value:.3g}\u00a0%", value)
 
 
 def phases_table(state: SearchState, dense_macs: int | None) -> Table:
@@ -154,7 +155,7 @@ def finalists_table(log: Log) -> Table:
         for r in sorted(listed, key=lambda r: float("inf") if r.held_out is None else r.held_out)
     ]
     headings = ["schedule", "removed", f"{log.options.objective}, search probes", "held-out noise"]
-    return Table("Schedules compared", headings, rows)
+    return Table("On the search's probes and on noise it never saw", headings, rows)
 
 
 def samples_table(samples: Samples) -> Table:
