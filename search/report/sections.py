@@ -113,7 +113,10 @@ def levels(record: Record) -> Section:
     panels = [_share_panel(genome, layout, kind) for kind in HALVES]
     maps = HeatMaps("Share kept (%)", panels, layout.rows, layout.executed, "%")
     skipped = sum(int(panel.marked.sum()) for panel in panels)
-    text = f"Stages run noisy to clean. Skipped halves (hatched): {skipped or 'none'}. A stage without a step (–) costs and saves nothing."
+    text = (
+        f"Stages run noisy to clean. Skipped halves (hatched): {skipped or 'none'}."
+        " A stage without a step (–) costs and saves nothing."
+    )
     alt = "Heat maps of the share of heads and of MLP channels kept, stages by blocks; the table below has the figures."
     figure = Figure("levels.png", draw_shares(maps, "skip"), alt)
     return Section("levels", title, text, figure, folded=[levels_table(genome, layout)])
