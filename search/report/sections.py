@@ -94,6 +94,9 @@ def convergence(record: Record) -> Section:
     )
     if not generations:
         text += " The time limit came before the first generation was finished."
+    if log is not None and len(references) < 2:
+        lacking = " and ".join(sorted({"uniform", "knapsack"} - set(references)))
+        text += f" No line for {lacking}: not judged on the search's probes, or its rollouts failed."
     if log is None:
         text += " Objectives of uniform and knapsack are written when a search ends: they are missing here."
     alt = f"Line plot: best {record.options.objective} by denoiser evaluations; " + "; ".join(

@@ -40,7 +40,7 @@ def logarithmic(axes: Axes, values: Sequence[float]) -> None:
         return
     low, high = min(values), max(values)
     axes.set_yscale("log")
-    margin = max((high / low) ** 0.08, 1.25)
+    margin = max((high / low) ** 0.18, 1.25)
     axes.set_ylim(low / margin, high * margin)
     axes.yaxis.set_major_formatter(_plain)
     axes.yaxis.set_minor_formatter(_plain if high < _FEW_TICKS * low else NullFormatter())
