@@ -62,5 +62,5 @@ def _draw_phases(axes: Axes, phases: Mapping[str, float], end: float) -> None:
         place = axes.get_xaxis_transform()
         upright = 90 if right - left < _LEAST_SHARE * end else 0
         axes.text(
-            middle, 0.5, name, transform=place, ha="center", va="center", rotation=upright, color=MUTED, fontsize=9
+            middle, 0.02, name, transform=place, ha="center", va="bottom", rotation=upright, color=MUTED, fontsize=9
         )
