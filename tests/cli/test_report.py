@@ -46,3 +46,13 @@ def test_a_search_can_leave_no_report(tiny_model_folder: Path, tmp_path: Path) -
     assert found.exit_code == 0, repr(found.exception)
     assert (tmp_path / "s/schedule.json").exists()
     assert not (tmp_path / "s/report.html").exists()
+
+
+def test_a_front_leaves_a_report_and_says_how_to_export_a_point(tiny_model_folder: Path, tmp_path: Path) -> None:
+    out = tmp_path / "front"
+    found = run("search", tiny_model_folder, "--out", out, "--quick", *SMALL, "--macs", "0.2:0.6", "--population", 8)
+    assert found.exit_code == 0, found.output + repr(found.exception)
+    assert f"{out}/pareto.json@SHARE" in found.output.replace("\n", "")
+    html = (out / "report.html").read_text()
+    assert "Search of a Pareto front" in html
+    assert "diffes export --schedule front/pareto.json@0." in html

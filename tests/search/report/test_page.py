@@ -2,8 +2,6 @@
 
 import json
 import re
-import shutil
-from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
 
@@ -13,50 +11,7 @@ from diffes.checkpoint import Checkpoint
 from diffes.errors import ScheduleError, SearchError
 from search.report.page import FIGURES, make_report
 from tests.search.report.conftest import searched
-
-VOID = {"meta", "link", "img"}
-
-
-class Page(HTMLParser):
-    """A page's text, exact figures, links, images and tables; every element that is opened is closed."""
-
-    def __init__(self, html: str) -> None:
-        super().__init__()
-        self.text, self.tags, self.open = "", list[str](), list[str]()
-        self.values, self.links, self.alts = list[float](), list[str](), list[str]()
-        self.feed(html)
-        self.close()
-        assert not self.open
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        given = dict(attrs)
-        self.tags.append(tag)
-        if tag not in VOID:
-            self.open.append(tag)
-        if tag == "data":
-            self.values.append(float(given["value"] or ""))
-        if tag == "img":
-            self.alts.append(given["alt"] or "")
-        self.links += [value for name, value in attrs if name in ("src", "href") and value]
-
-    def handle_endtag(self, tag: str) -> None:
-        assert self.open.pop() == tag
-
-    def handle_data(self, data: str) -> None:
-        self.text += data
-
-
-def page_of(folder: Path, checkpoint: Checkpoint | None = None, **options: Any) -> Page:
-    return Page(make_report(folder, checkpoint, **options).read_text(encoding="utf-8"))
-
-
-def copied(folder: Path, to: Path) -> Path:
-    shutil.copytree(folder, to)
-    return to
-
-
-def read(path: Path) -> Any:
-    return json.loads(path.read_text())
+from tests.search.report.pages import copied, page_of, read
 
 
 def test_a_finished_search_has_a_page_and_its_figures(
