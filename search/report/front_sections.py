@@ -60,6 +60,8 @@ def convergence(record: Record) -> Section:
         return Section("convergence", title, missing=_WHEN)
     log, objective = found.log, record.options.objective
     best = [(g.evaluations, g.typical_error) for g in log.generations if g.typical_error is not None]
+    if not log.generations:
+        return Section("convergence", title, missing="The time limit came before the first generation was finished.")
     folded = [front_generations_table(log)]
     if not best:
         why = f"No generation's front spans the range with positive {objective}, so it has no typical error."

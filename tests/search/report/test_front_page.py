@@ -1,5 +1,6 @@
 """The page of a front, finished and cut off."""
 
+import json
 import shutil
 from pathlib import Path
 
@@ -68,6 +69,15 @@ def test_an_interrupted_front_says_what_is_missing(front: Path, tiny_checkpoint:
     assert "Search of a Pareto front of pruning schedules, not finished" in page.text
     assert "diffes search --resume" in page.text
     assert page.missing == {"front", "convergence", "levels", "samples"}
+
+
+def test_a_front_cut_by_its_time_limit_has_a_page(front: Path, tmp_path: Path) -> None:
+    folder = copied(front, tmp_path / "front")
+    log = read(folder / "search.json")
+    (folder / "search.json").write_text(json.dumps(log | {"generations": [], "stopped": "time limit"}))
+    page = page_of(folder)
+    assert "The time limit came before the first generation was finished." in page.text
+    assert page.missing == {"convergence", "samples"}
 
 
 def test_a_front_without_uniform_schedules_is_looked_at_halfway(
