@@ -14,11 +14,11 @@ from search.distribution import Evaluators
 from search.error_table import Errors
 from search.evolution import Evolution, Judge
 from search.front_population import FrontReferences, first_front
-from search.front_report import FrontFindings, write_front
 from search.ladder import FrontLadder, Ladder, Rung
 from search.logbook import Logbook
 from search.operators import RangeOperators
 from search.problem import Problem
+from search.report.front_findings import FrontFindings, write_front
 from search.surrogate import Surrogate
 
 

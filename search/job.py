@@ -38,7 +38,7 @@ def run_search(
     distribution: Distribution | None = None,
     console: Console | None = None,
 ) -> Schedule:
-    """Search a schedule and write `schedule.json`, `search.json`, `search.png`, `table.json` into `out`.
+    """Search a schedule and write `schedule.json`, `search.json`, `table.json` into `out`.
 
     `latency` gives nanoseconds where the budget is on latency. `resume` goes on with what an earlier run left in
     `out` (or begins). With equal options a resumed search ends in the schedule an uninterrupted one finds, and so does
@@ -65,7 +65,7 @@ def run_front(
     distribution: Distribution | None = None,
     console: Console | None = None,
 ) -> ParetoFront:
-    """Search a Pareto front over a range of shares and write `pareto.json`, `pareto.png`, `search.json`, `table.json`.
+    """Search a Pareto front over a range of shares and write `pareto.json`, `search.json`, `table.json`.
 
     Everything else is as with `run_search`.
     """

@@ -74,7 +74,10 @@ def memo_key(conditions: Mapping[str, JsonValue]) -> str:
 
 @cache
 def code_version() -> str:
-    """Digest of the sources an objective depends on, and of torch's version."""
+    """Digest of the sources an objective depends on, and of torch's version.
+
+    Of `search/` the modules themselves: the packages in it, reports and workers, change no objective.
+    """
     digest = hashlib.sha256(torch.__version__.encode())
     package = Path(diffes.__file__).parent
     paths = [p for name in _SOURCES for p in sorted((package / name).rglob("*.py")) or [package / name]]

@@ -123,7 +123,7 @@ def objective_for(
         if probes < definition.probes:
             raise InvalidInput("probes", expected=f"at least {definition.probes} for {name}", found=probes)
         measure = _bound(definition.measure, FeatureExtractor.load(features or bundled_features(), device))
-    return _finite(_decoded(_finite(measure), _decoder(checkpoint, device, batch)))
+    return _finite(_decoded(_finite(measure), image_decoder(checkpoint, device, batch)))
 
 
 def image_shape(checkpoint: Checkpoint) -> tuple[int, int, int]:
@@ -158,7 +158,8 @@ def _score(metric: str, device: torch.device | str, batch: int) -> Objective:
     return lambda samples, dense: score(samples) - score(dense)
 
 
-def _decoder(checkpoint: Checkpoint, device: torch.device | str, batch: int) -> Decode:
+def image_decoder(checkpoint: Checkpoint, device: torch.device | str, batch: int) -> Decode:
+    """What makes images in [-1, 1] of the checkpoint's latents, `batch` at once: its VAE, or clipping for pixels."""
     if checkpoint.vae_folder is None:
         return lambda latents: latents.clamp(-1, 1)
     from diffes.decoder import LatentDecoder

@@ -16,9 +16,7 @@ STATE_FILE = "checkpoint.json"
 TABLE_FILE = "table.json"
 LOG_FILE = "search.json"
 SCHEDULE_FILE = "schedule.json"
-PLOT_FILE = "search.png"
 FRONT_FILE = "pareto.json"
-FRONT_PLOT_FILE = "pareto.png"
 
 
 class Generation(BaseModel):

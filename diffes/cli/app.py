@@ -7,7 +7,17 @@ from typer.core import TyperGroup
 
 from diffes import __version__
 
-ORDER = ("search", "export", "inspect", "generate", "serve", "loadtest", "eval", "bench")  # as they are first needed
+ORDER = (
+    "search",
+    "report",
+    "export",
+    "inspect",
+    "generate",
+    "serve",
+    "loadtest",
+    "eval",
+    "bench",
+)  # as they are first needed
 
 
 class _Workflow(TyperGroup):

@@ -22,6 +22,9 @@ from diffes.cli.options import (
     Threads,
 )
 from diffes.cli.progress import console, progress_bars
+from diffes.cli.report import write_page
+
+REPORT_IMAGES = {False: 10, True: 0}  # by --quick, whose minutes are worth more than another look at ten images
 
 
 @app.command()
@@ -112,6 +115,9 @@ def search(
             " one this machine belongs to, local to start one here. Needs `pip install 'diffes[ray]'`.",
         ),
     ] = None,
+    report: Annotated[
+        bool, typer.Option("--report/--no-report", help="Write report.html at the end; later: diffes report.")
+    ] = True,
 ) -> None:
     """Search how much each stage may lose: errors one stage at a time, a knapsack, then PyGAD on whole rollouts."""
     from diffes.checkpoint import Checkpoint
@@ -165,6 +171,8 @@ def search(
     else:
         run_search(checkpoint, options, out, latency=table, resume=resume, distribution=chosen, console=console)
         found = str(out / "schedule.json")
+    if report:
+        write_page(out, checkpoint, images=REPORT_IMAGES[quick], device=device)
     console.print(f"wrote {out}; next: diffes export --schedule {found} --out BUNDLE", soft_wrap=True)
 
 

@@ -31,7 +31,7 @@ def front(finished: Path) -> ParetoFront:
 
 def test_a_front_leaves_everything_an_export_needs(finished: Path) -> None:
     assert {path.name for path in finished.iterdir()} == {
-        *("pareto.json", "search.json", "pareto.png", "table.json", "checkpoint.json", "calibration.safetensors")
+        *("pareto.json", "search.json", "table.json", "checkpoint.json", "calibration.safetensors")
     }
 
 

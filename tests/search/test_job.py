@@ -25,9 +25,7 @@ def finished(tiny_checkpoint: Checkpoint, tmp_path_factory: pytest.TempPathFacto
 
 def test_a_search_leaves_everything_an_export_needs(finished: Path, tiny_checkpoint: Checkpoint) -> None:
     names = {path.name for path in finished.iterdir()}
-    assert names == {
-        *("schedule.json", "search.json", "search.png", "table.json", "checkpoint.json", "calibration.safetensors")
-    }
+    assert names == {*("schedule.json", "search.json", "table.json", "checkpoint.json", "calibration.safetensors")}
     schedule = Schedule.load(finished / "schedule.json")
     schedule.require_fit(tiny_checkpoint.identity, tiny_checkpoint.architecture.dense, 1000)
     assert schedule.compensation == "full"

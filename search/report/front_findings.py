@@ -1,4 +1,4 @@
-"""What a finished search of a front leaves: `pareto.json`, the log `search.json`, the picture."""
+"""What a finished search of a front leaves: `pareto.json` and the log `search.json`."""
 
 from dataclasses import dataclass
 from functools import cached_property
@@ -16,10 +16,10 @@ from search.front_population import FrontReferences
 from search.genome import Genome
 from search.ladder import Ladder
 from search.memo import Memo
-from search.plots import FrontPicture, Series, save_front_plot
 from search.problem import Problem
-from search.report import circumstances, effort, finite, origin, searched_schedule, write_json
-from search.state import FRONT_FILE, FRONT_PLOT_FILE, LOG_FILE, SearchState
+from search.report.findings import searched_schedule
+from search.report.log import circumstances, effort, finite, origin, write_json
+from search.state import FRONT_FILE, LOG_FILE, SearchState
 
 _SAMPLED = 33  # shares over which a front's typical error is taken
 
@@ -70,9 +70,8 @@ class FrontFindings:
 
 
 def write_front(findings: FrontFindings, out: Path) -> ParetoFront:
-    """Log, picture, and last the front, whose presence says that the search is finished."""
+    """The log, and last the front, whose presence says that the search is finished."""
     write_json(_log(findings), out / LOG_FILE)
-    save_front_plot(_picture(findings), out / FRONT_PLOT_FILE)
     options, problem = findings.problem.options, findings.problem
     front = ParetoFront(
         model=problem.checkpoint.identity,
@@ -118,8 +117,12 @@ def _log(findings: FrontFindings) -> dict[str, Any]:
         "uniforms": [_reference(findings, genome) for genome in findings.uniforms],
         "generations": _generations(findings),
         **effort(state, findings.memo, findings.evaluations),
+        "judged": [(budget.removed(genome), error) for genome, error in findings.memo.entries() if error is not None],
         "archive": [_reference(findings, point.genome) for point in findings.archive],
-        "front": [_reference(findings, point.genome) for point in findings.front],
+        "front": [
+            _reference(findings, point.genome) | {"by_stage": _removed_by_stage(problem, point.genome)}
+            for point in findings.front
+        ],
         "over_uniform": [{"removed": share, "ratio": ratio} for share, ratio in findings.ratios()],
         **circumstances(state),
     }
@@ -149,23 +152,6 @@ def _reference(findings: FrontFindings, genome: Genome) -> dict[str, Any]:
         "objective": _judged(findings, genome),
         "held_out": finite(findings.held_out[genome]) if genome in findings.held_out else None,
     }
-
-
-def _picture(findings: FrontFindings) -> FrontPicture:
-    problem, budget = findings.problem, findings.problem.budget
-
-    def series(points: list[tuple[Genome, float]]) -> Series:
-        return [(budget.removed(genome), error) for genome, error in points if error < inf]
-
-    return FrontPicture(
-        judged=series([(genome, findings.memo[genome]) for genome in findings.memo.first(len(findings.memo))]),
-        uniform=series([(genome, findings.held_out[genome]) for genome in findings.uniforms]),
-        front=series([(point.genome, point.error) for point in findings.front]),
-        objective=problem.options.objective,
-        by_stage=[_removed_by_stage(problem, point.genome) for point in findings.front],
-        executed=problem.executed,
-        unit=budget.unit,
-    )
 
 
 def _removed_by_stage(problem: Problem, genome: Genome) -> list[float]:

@@ -1,27 +1,25 @@
-"""What a finished search leaves: `schedule.json`, the log `search.json`, the error table, the picture."""
+"""What a finished search leaves: `schedule.json`, the log `search.json`, the error table."""
 
-import json
-import platform
 from collections.abc import Mapping
 from dataclasses import dataclass
 from math import isfinite
 from pathlib import Path
 from typing import Any
 
-import torch
 from pydantic import JsonValue
 
-from diffes.files import write_text_atomically
 from diffes.presets import build_schedule
 from diffes.pruning.calibration import Calibration
-from diffes.schedule import Schedule
+from diffes.pruning.cost import plan_macs
+from diffes.pruning.mode import Compensation
+from diffes.schedule import Schedule, equal_intervals
 from search.error_table import Errors
 from search.evaluations import Evaluations
 from search.genome import Genome
 from search.memo import Memo
-from search.plots import Picture, save_plot
 from search.problem import Problem
-from search.state import LOG_FILE, PLOT_FILE, SCHEDULE_FILE, TABLE_FILE, SearchState
+from search.report.log import circumstances, effort, finite, origin, space, write_json
+from search.state import LOG_FILE, SCHEDULE_FILE, TABLE_FILE, SearchState
 
 
 @dataclass(frozen=True)
@@ -55,9 +53,8 @@ class Findings:
 
 
 def write_report(findings: Findings, out: Path) -> Schedule:
-    """Log, picture, and last the schedule, whose presence says that the search is finished."""
+    """The log, and last the schedule, whose presence says that the search is finished."""
     write_json(_log(findings), out / LOG_FILE)
-    save_plot(_picture(findings), out / PLOT_FILE)
     schedule = _schedule(findings)
     schedule.save(out / SCHEDULE_FILE)
     return schedule
@@ -71,6 +68,7 @@ def write_table(problem: Problem, measured: dict[str, float], errors: Errors, ou
         "method": options.table,
         "objective": options.objective,
         "images": options.table_probes,
+        **space(problem),
         "levels": list(problem.table_levels),
         "measured": {name: finite(value) for name, value in measured.items()},
         "errors": curves,
@@ -128,41 +126,39 @@ def _log(findings: Findings) -> dict[str, Any]:
         **effort(state, findings.memo, findings.evaluations),
         "finalists": [_reference(findings, genome) for genome, _ in findings.held_out.entries()],
         "chosen": list(findings.chosen),
+        "stages": _stages(findings),
         **circumstances(state),
     }
-
-
-def origin(problem: Problem, state: SearchState) -> dict[str, Any]:
-    """What was asked of a search, and whether asking again gives the same."""
-    return {
-        "format": 1,
-        "options": problem.options.model_dump(),
-        "model": state.model.model_dump(by_alias=True),
-        "stopped": state.stopped,
-        "reproducible": state.stopped == "generations" and len(state.table) == sum(map(len, problem.passes)),
-    }
-
-
-def effort(state: SearchState, memo: Memo, evaluations: Evaluations) -> dict[str, Any]:
-    """What a search ran."""
-    seen = state.generations[-1].schedules if state.generations else 0
-    return {
-        "schedules": {"seen": seen, "judged": len(memo)},
-        "evaluations": evaluations.report(),
-        "excluded": memo.excluded,
-    }
-
-
-def circumstances(state: SearchState) -> dict[str, Any]:
-    """How long a search took, and on what."""
-    machine = {"torch": torch.__version__, "threads": torch.get_num_threads(), "platform": platform.platform()}
-    return {"seconds": state.seconds, "machine": machine}
 
 
 def _knapsack(findings: Findings) -> dict[str, Any] | None:
     if findings.knapsack is None or findings.predicted is None:
         return None
     return _reference(findings, findings.knapsack) | {"predicted": finite(findings.predicted)}
+
+
+def _stages(findings: Findings) -> list[dict[str, Any]]:
+    """What every stage of the chosen schedule costs one row, all its steps: MACs, and the unit of the budget."""
+    problem, budget = findings.problem, findings.problem.budget
+    architecture, mode = problem.checkpoint.architecture, Compensation.parse(problem.options.compensation)
+    intervals = equal_intervals(problem.checkpoint.train_timesteps, problem.space.stages)
+    per_step, size = budget.dense // sum(problem.executed), problem.space.genes_of_stage
+    stages = []
+    for number, (plan, steps) in enumerate(zip(problem.space.plans(findings.chosen), problem.executed, strict=True)):
+        own = range(number * size, (number + 1) * size)
+        saved = sum(int(budget.savings[gene, findings.chosen[gene]]) for gene in own)
+        stages.append(
+            {
+                "high": intervals[number][0],
+                "low": intervals[number][1],
+                "steps": steps,
+                "dense_macs": steps * problem.dense_macs,
+                "macs": steps * plan_macs(architecture, plan, mode),
+                "dense_cost": steps * per_step,
+                "cost": steps * per_step - saved,
+            }
+        )
+    return stages
 
 
 def _reference(findings: Findings, genome: Genome) -> dict[str, Any]:
@@ -173,30 +169,3 @@ def _reference(findings: Findings, genome: Genome) -> dict[str, Any]:
         "objective": finite(memo[genome]) if genome in memo else None,
         "held_out": finite(held_out[genome]) if genome in held_out else None,
     }
-
-
-def _picture(findings: Findings) -> Picture:
-    problem, memo = findings.problem, findings.memo
-    known = {"uniform": findings.uniform}
-    if findings.knapsack is not None:
-        known["error table's knapsack"] = findings.knapsack
-    return Picture(
-        objectives=memo.objectives(),
-        references={name: memo[genome] for name, genome in known.items() if genome in memo and isfinite(memo[genome])},
-        objective=problem.options.objective,
-        genome=findings.chosen,
-        space=problem.space,
-        executed=problem.executed,
-        removed=problem.budget.removed(findings.chosen),
-        unit=problem.budget.unit,
-    )
-
-
-def finite(value: float) -> float | None:
-    """The value, None for what JSON cannot say."""
-    return value if isfinite(value) else None
-
-
-def write_json(document: object, path: Path) -> None:
-    """Write a document, whole or not at all."""
-    write_text_atomically(path, json.dumps(document, indent=1) + "\n")

@@ -10,10 +10,10 @@ from diffes.pruning.calibration import Calibration, CalibrationSpec
 from search.archive import archive_of
 from search.evaluations import Evaluations
 from search.front_population import FrontReferences
-from search.front_report import FrontFindings, write_front
 from search.ladder import Ladder, Rung
 from search.memo import Memo, code_version
 from search.problem import Problem
+from search.report.front_findings import FrontFindings, write_front
 from search.state import Generation, SearchState
 from tests.search.conftest import front_options
 
@@ -96,6 +96,11 @@ def test_a_front_is_compared_with_uniform_where_uniform_is_known(findings: Front
     assert len(findings.ratios()) == 1
 
 
-def test_the_picture_is_drawn(findings: FrontFindings, tmp_path: Path) -> None:
+def test_the_log_holds_what_the_fronts_figure_shows(findings: FrontFindings, tmp_path: Path) -> None:
     write_front(findings, tmp_path)
-    assert (tmp_path / "pareto.png").stat().st_size > 0
+    log, budget = written(tmp_path / "search.json"), findings.problem.budget
+    assert log["judged"] == [[budget.removed(g), findings.memo[g]] for g in (LOW, HIGH, BETTER)]
+    for point in log["front"]:
+        steps = log["space"]["executed_steps"]
+        parts = [share * count / sum(steps) for share, count in zip(point["by_stage"], steps, strict=True)]
+        assert sum(parts) == pytest.approx(point["removed"])

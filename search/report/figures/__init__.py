@@ -1,0 +1,1 @@
+"""The report's figures: each takes plain numbers and gives a PNG."""
