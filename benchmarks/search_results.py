@@ -16,8 +16,8 @@ from search.memo import code_version
 from search.options import SearchOptions
 from search.presets import preset
 
-# shares of MACs removed, the most telling first: what uniform 3/8, 2/8, 4/8 and 5/8 remove of the bundled model, rounded
-# down. At 3/8 itself, tied widths would have to give a level more, 1.2 % of all, where separate ones give 0.2 %
+# shares of MACs removed, the most telling first: what uniform 3/8, 2/8, 4/8 and 5/8 remove of the bundled model,
+# rounded down. At 3/8 itself, tied widths would have to give a level more, 1.2 % of all, where separate ones give 0.2 %
 BUDGETS = (0.3747, 0.2498, 0.4997, 0.6246)
 SEEDS = (0, 1, 2)
 # ours is given fewer schedules than Diff-ES; what stands here is beside the method's own preset

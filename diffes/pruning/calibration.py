@@ -24,6 +24,7 @@ from diffes.architectures import Architecture
 from diffes.checkpoint import Checkpoint
 from diffes.errors import CheckpointError, InvalidInput
 from diffes.files import atomic_path
+from diffes.precision import full_float32
 from diffes.pruning.damping import Damping, choose_dampings
 from diffes.pruning.data import ImageFolder, NoisedData
 from diffes.pruning.gather import DenseModel, OwnTrajectories, Source, gather
@@ -154,7 +155,8 @@ def calibrate(
     source = _source(checkpoint, spec, data)
     state = checkpoint.denoiser_state()
     weights = {name: tensor.to(device, torch.float32) for name, tensor in architecture.convert(state).items()}
-    halves = gather(checkpoint, spec, DenseModel(architecture, weights), source, progress)
+    with full_float32():
+        halves = gather(checkpoint, spec, DenseModel(architecture, weights), source, progress)
     projections = {layer.projection: weights[layer.projection] for layer in architecture.layers}
     moments = weighted_average(halves, [half.rows for half in halves])
     if isinstance(spec.damping, str):
