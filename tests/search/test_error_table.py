@@ -100,9 +100,10 @@ def test_a_teacher_forced_error_is_near_the_rollouts(problem: Problem, distance:
     table = ErrorTable(distance, "teacher-forced")
     measured = {entry.name: table.measure(entry) for entry in entries_of(problem, [2])}
     errors = errors_of(measured, problem.space, problem.budget, [2])
-    for gene in problem.budget.movable:
-        exact = distance(problem.space.single(int(gene), 2))
-        assert exact / 4 < errors[gene, 2] < exact * 4
+    exact = {int(gene): distance(problem.space.single(int(gene), 2)) for gene in problem.budget.movable}
+    least = max(exact.values()) / 1000  # what hardly matters is rounding on either side
+    for gene, error in exact.items():
+        assert max(error, least) / 4 < max(errors[gene, 2], least) < max(error, least) * 4
 
 
 def test_work_is_what_the_denoiser_did(distance: Distance, monkeypatch: pytest.MonkeyPatch) -> None:
