@@ -91,7 +91,7 @@ def _evaluate(
     architecture = checkpoint.architecture
     if "ordering" not in schedule.provenance:  # of no search: the one that suits its compensation
         calibration = calibration.ordered_by(Compensation.parse(schedule.compensation).ordering)
-    weights = {n: t.float() for n, t in architecture.convert(checkpoint.denoiser_state()).items()}
+    weights = checkpoint.weights()
     model = PrunedModel(architecture, weights, calibration, schedule.compensation, device=options.device)
     before = _bytes(model)
     sampler = schedule.sampler

@@ -48,15 +48,11 @@ class Judge:
         if key not in self._models:
             data = Path(options.calibration_data) if options.calibration_data else None
             calibration = calibration_for(self._checkpoint, spec, data=data, device=self._device)
-            model = self._model(calibration, schedule.compensation)
+            architecture, weights = self._checkpoint.architecture, self._checkpoint.weights()
+            model = PrunedModel(architecture, weights, calibration, schedule.compensation, device=self._device)
             keys: list[StagePlan] = [model.architecture.dense] * schedule.sampler.steps
             self._models[key] = calibration, model, Recorded(Side(model, keys, pixels, model.device))
         return self._models[key]
-
-    def _model(self, calibration: Calibration, compensation: str) -> PrunedModel:
-        architecture = self._checkpoint.architecture
-        weights = {n: t.float() for n, t in architecture.convert(self._checkpoint.denoiser_state()).items()}
-        return PrunedModel(architecture, weights, calibration, compensation, device=self._device)
 
     def _protocol(self, sampler: Sampler) -> Protocol:
         path = trajectory(sampler.class_name, self._checkpoint.scheduler_config, sampler.steps)

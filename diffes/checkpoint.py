@@ -82,6 +82,10 @@ class Checkpoint:
         """diffusers' state dict of the denoiser, on CPU, in the dtype of the files."""
         return read_state(self.denoiser_folder)
 
+    def weights(self) -> dict[str, Tensor]:
+        """The denoiser's tensors in its architecture's names and layouts, in the dtype of the file."""
+        return self.architecture.convert(self.denoiser_state())
+
     def label_id(self, label: str | int) -> int:
         """Class id of a label given by name or number; CheckpointError names what exists."""
         if isinstance(label, int) and 0 <= label < len(self.labels):

@@ -5,8 +5,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, JsonValue, model_validator
 
+from diffes.documents import validated
 from diffes.errors import BundleError
 from diffes.schedule import ModelIdentity, Schedule, StagePlan
 
@@ -129,14 +130,7 @@ def read_manifest(folder: Path) -> Manifest:
             remedy="`diffes export` writes bundles.",
         ) from error
     _check_format(document, path)
-    try:
-        return Manifest.model_validate(document)
-    except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(str(part) for part in first["loc"]) or "the top"
-        raise BundleError(
-            f"{path} is malformed at {where}", expected=first["msg"], found=repr(first["input"])[:200]
-        ) from error
+    return validated(Manifest, document, str(path), BundleError)
 
 
 def _check_format(document: Any, path: Path) -> None:

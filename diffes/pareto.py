@@ -5,10 +5,11 @@
 
 import json
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from diffes.documents import require_format, validated
 from diffes.errors import ScheduleError
 from diffes.files import write_text_atomically
 from diffes.schedule import ModelIdentity, Sampler, Schedule
@@ -84,23 +85,6 @@ class ParetoFront(_Record):
             document = json.loads(path.read_text(encoding="utf-8"))
         except (OSError, ValueError) as error:
             raise ScheduleError(f"cannot read front {path}", expected="a pareto.json", found=str(error)) from error
-        return cls._parse(document, path)
-
-    @classmethod
-    def _parse(cls, document: Any, path: Path) -> Self:
-        found = document.get("format") if isinstance(document, dict) else None
-        if found != 1:
-            raise ScheduleError(
-                f"front {path} has an unknown format",
-                expected="format 1",
-                found=f"format {found!r}",
-                remedy="Use the Diffes version that wrote it.",
-            )
-        try:
-            return cls.model_validate(document)
-        except ValidationError as error:
-            first = error.errors()[0]
-            where = ".".join(str(part) for part in first["loc"]) or "the top"
-            raise ScheduleError(
-                f"front {path} is malformed at {where}", expected=first["msg"], found=repr(first["input"])[:200]
-            ) from error
+        name = f"front {path}"
+        require_format(document, name, ScheduleError, remedy="Use the Diffes version that wrote it.")
+        return validated(cls, document, name, ScheduleError)

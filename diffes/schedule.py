@@ -9,8 +9,9 @@ from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal, NamedTuple, Self
 
-from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, JsonValue, model_validator
 
+from diffes.documents import validated
 from diffes.errors import ScheduleError
 from diffes.files import write_text_atomically
 from diffes.pruning.mode import CompensationMode as CompensationMode  # a schedule names it, pruning gives it meaning
@@ -156,16 +157,7 @@ class Schedule(_Record):
                 found=f"format {document.get('format')!r}",
                 remedy="Use the Diffes version that wrote it.",
             )
-        try:
-            return cls.model_validate(document)
-        except ValidationError as error:
-            first = error.errors()[0]
-            where = ".".join(str(part) for part in first["loc"]) or "schedule"
-            raise ScheduleError(
-                f"schedule {source} is malformed at {where}",
-                expected=first["msg"],
-                found=repr(first["input"])[:200],
-            ) from error
+        return validated(cls, document, f"schedule {source}", ScheduleError, top="schedule")
 
 
 def stage_index(intervals: Sequence[tuple[int, int]], timestep: float) -> int:

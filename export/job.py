@@ -53,8 +53,7 @@ def export_bundle(
     schedules = with_dense(checkpoint, schedules, default)
     compensation = _check_schedules(checkpoint, schedules, calibration)
     with new_folder(out, overwrite=overwrite) as folder:
-        state = checkpoint.architecture.convert(checkpoint.denoiser_state())
-        model = PrunedModel(checkpoint.architecture, state, calibration, compensation)
+        model = PrunedModel(checkpoint.architecture, checkpoint.weights(), calibration, compensation)
         contents = _Contents.of(checkpoint, model, schedules)
         write_blob(folder / BLOB, contents.weights.tensors, {"model": checkpoint.identity.fingerprint})
         graphs, error = write_graphs(folder, contents.pieces, verify=verify, progress=progress)

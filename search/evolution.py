@@ -22,6 +22,7 @@ import pygad
 from numpy.typing import NDArray
 
 from search.budget import Levels, Random
+from search.generators import restore, snapshot
 from search.genome import Genome
 from search.operators import Operators, select
 from search.population import as_genome
@@ -208,16 +209,11 @@ def _logarithmic(error: float) -> float:
 
 def _snapshot(ga: pygad.GA) -> Any:
     """PyGAD's two generators as JSON."""
-    name, words, position, has_gauss, gauss = ga.numpy_random_generator.get_state()
     version, state, following = ga.python_random_generator.getstate()
-    return {
-        "numpy": [name, [int(word) for word in words], int(position), int(has_gauss), float(gauss)],
-        "python": [version, list(state), following],
-    }
+    return {"numpy": snapshot(ga.numpy_random_generator), "python": [version, list(state), following]}
 
 
-def _restore(ga: pygad.GA, snapshot: Any) -> None:
-    name, words, position, has_gauss, gauss = snapshot["numpy"]
-    ga.numpy_random_generator.set_state((name, np.array(words, dtype=np.uint32), position, has_gauss, gauss))
-    version, state, following = snapshot["python"]
+def _restore(ga: pygad.GA, stored: Any) -> None:
+    restore(ga.numpy_random_generator, stored["numpy"])
+    version, state, following = stored["python"]
     ga.python_random_generator.setstate((version, tuple(state), following))

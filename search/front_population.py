@@ -9,7 +9,7 @@ from search.budget import Random
 from search.budget_range import BudgetRange
 from search.genome import Genome, GenomeSpace
 from search.knapsack import solve_knapsack
-from search.population import PATIENCE, as_genome, jittered, uniform
+from search.population import PATIENCE, as_genome, jittered, uniform_genome
 
 _KNAPSACKS = 2  # one in so many genomes: the error table's own front is the best guess there is
 _UNIFORMS = 4  # one in so many, two at least: both ends of what is compared with
@@ -38,7 +38,7 @@ class FrontReferences:
         ]
         count = min(max(2, size // _UNIFORMS), _MOST_UNIFORMS)
         uniforms = [
-            as_genome(budget.repaired(uniform(space, budget, random), random)) for budget in budgets.grid(count)
+            as_genome(budget.repaired(uniform_genome(space, budget, random), random)) for budget in budgets.grid(count)
         ]
         return cls(tuple(dict.fromkeys(knapsacks)), tuple(dict.fromkeys(uniforms)))
 

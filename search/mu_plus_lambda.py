@@ -6,12 +6,12 @@ With one schedule and no generations it judges that schedule.
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
 from search.budget import Random
 from search.evolution import Judge, Moment
+from search.generators import restore, snapshot
 from search.genome import Genome
 
 Breed = Callable[[Sequence[Genome], Random], Genome]  # one new genome from the parents, best first
@@ -41,18 +41,11 @@ class MuPlusLambda:
             parents = [moment.population[index] for index in ranked[: self.mu]]
             population = parents + [self.breed(parents, random) for _ in range(self.offspring)]
             objectives = self.judge(population)
-            moment = Moment(moment.number + 1, population, self.judge.seen, objectives, _snapshot(random))
+            moment = Moment(moment.number + 1, population, self.judge.seen, objectives, snapshot(random))
             on_generation(moment)
 
     def _random(self, moment: Moment) -> Random:
         random = np.random.RandomState([self.seed, 1])  # the first population is drawn from the seed alone
         if moment.random is not None:
-            name, words, position, has_gauss, gauss = moment.random
-            random.set_state((name, np.array(words, dtype=np.uint32), position, has_gauss, gauss))
+            restore(random, moment.random)
         return random
-
-
-def _snapshot(random: Random) -> Any:
-    """The generator as JSON."""
-    name, words, position, has_gauss, gauss = random.get_state(legacy=True)
-    return [name, [int(word) for word in words], int(position), int(has_gauss), float(gauss)]

@@ -86,11 +86,6 @@ def patterned(pattern: Pattern, space: GenomeSpace, budget: Budget, random: Rand
     return below if budget.feasible(below) else budget.repaired(below, random)
 
 
-def uniform(space: GenomeSpace, budget: Budget, random: Random) -> Levels:
-    """One level everywhere, one more in as few random genes as the budget asks."""
-    return patterned(np.ones_like, space, budget, random)
-
-
 def _bracket(shape: NDArray[np.float64], budget: Budget) -> tuple[Levels, Levels]:
     """The pattern's levels at the largest scale that saves too little and at the next that saves enough."""
     low, high = 0.0, _LARGEST_SCALE
@@ -107,7 +102,7 @@ def _scaled(shape: NDArray[np.float64], scale: float, budget: Budget) -> Levels:
 
 def uniform_genome(space: GenomeSpace, budget: Budget, random: Random) -> Genome:
     """One level everywhere, one more in as few random genes as the budget needs."""
-    return as_genome(uniform(space, budget, random))
+    return as_genome(patterned(np.ones_like, space, budget, random))
 
 
 def as_genome(levels: Levels) -> Genome:

@@ -95,8 +95,7 @@ class Problem:
     def rollouts(self, calibration: Calibration) -> Rollouts:
         """The pruned model and how probes run on it."""
         options, architecture = self.options, self.checkpoint.architecture
-        state = self.checkpoint.denoiser_state()
-        weights = {name: tensor.float() for name, tensor in architecture.convert(state).items()}
+        weights = self.checkpoint.weights()
         dtype = dtype_of(options.dtype)
         compensation, device = options.compensation, torch.device(options.device)
         model = PrunedModel(architecture, weights, calibration, compensation, device=device, dtype=dtype)

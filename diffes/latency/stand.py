@@ -40,8 +40,7 @@ class Subject:
         if (folder / MANIFEST).exists():
             return cls._of_bundle(Bundle.open(folder))
         checkpoint = Checkpoint.open(folder)
-        weights = checkpoint.architecture.convert(checkpoint.denoiser_state())
-        return cls(checkpoint.identity, checkpoint.architecture, weights)
+        return cls(checkpoint.identity, checkpoint.architecture, checkpoint.weights())
 
     @classmethod
     def _of_bundle(cls, bundle: Bundle) -> "Subject":

@@ -6,10 +6,11 @@ A table is a file: measured on the machine that will serve, read by a search on 
 import json
 from functools import cached_property
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from diffes.documents import require_format, validated
 from diffes.errors import LatencyError
 from diffes.files import write_text_atomically
 from diffes.schedule import ModelIdentity, StagePlan
@@ -170,25 +171,6 @@ class LatencyTable(_Record):
                 expected="a file of `diffes bench table`",
                 found=str(error),
             ) from error
-        return cls._parse(document, path)
-
-    @classmethod
-    def _parse(cls, document: Any, path: Path) -> Self:
-        found = document.get("format") if isinstance(document, dict) else None
-        if found != 1:
-            raise LatencyError(
-                f"latency table {path} has an unknown format",
-                expected="format 1",
-                found=f"format {found!r}",
-                remedy="Measure it again with this version.",
-            )
-        try:
-            return cls.model_validate(document)
-        except ValidationError as error:
-            first = error.errors()[0]
-            where = ".".join(str(part) for part in first["loc"]) or "the top"
-            raise LatencyError(
-                f"latency table {path} is malformed at {where}",
-                expected=first["msg"],
-                found=repr(first["input"])[:200],
-            ) from error
+        name = f"latency table {path}"
+        require_format(document, name, LatencyError, remedy="Measure it again with this version.")
+        return validated(cls, document, name, LatencyError)

@@ -153,8 +153,7 @@ def calibrate(
     """
     architecture = checkpoint.architecture
     source = _source(checkpoint, spec, data)
-    state = checkpoint.denoiser_state()
-    weights = {name: tensor.to(device, torch.float32) for name, tensor in architecture.convert(state).items()}
+    weights = {name: tensor.to(device, torch.float32) for name, tensor in checkpoint.weights().items()}
     with full_float32():
         halves = gather(checkpoint, spec, DenseModel(architecture, weights), source, progress)
     projections = {layer.projection: weights[layer.projection] for layer in architecture.layers}

@@ -4,8 +4,9 @@ import json
 from pathlib import Path
 from typing import Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, JsonValue
 
+from diffes.documents import validated
 from diffes.errors import SearchError
 from diffes.schedule import ModelIdentity
 from search.genome import Genome
@@ -25,17 +26,8 @@ class _Document(BaseModel):
             document: Any = json.loads(path.read_text(encoding="utf-8"))
         except (OSError, ValueError) as error:
             raise SearchError(f"cannot read {path}", expected="JSON of a search", found=str(error)[:200]) from error
-        try:
-            return cls.model_validate(document)
-        except ValidationError as error:
-            first = error.errors()[0]
-            where = ".".join(str(part) for part in first["loc"]) or "the top"
-            raise SearchError(
-                f"{path} is malformed at {where}",
-                expected=first["msg"],
-                found=repr(first["input"])[:200],
-                remedy="Report with the Diffes version that searched, or search again.",
-            ) from error
+        remedy = "Report with the Diffes version that searched, or search again."
+        return validated(cls, document, str(path), SearchError, remedy=remedy)
 
 
 class Reference(_Document):

@@ -106,9 +106,8 @@ def _model(record: Record, checkpoint: Checkpoint, schedule: Schedule, device: s
             found=calibration.ordering_digest,
             remedy="Give the folder as the search left it.",
         )
-    architecture = checkpoint.architecture
-    weights = {n: tensor.float() for n, tensor in architecture.convert(checkpoint.denoiser_state()).items()}
-    dtype = dtype_of(record.options.dtype)
+    architecture, dtype = checkpoint.architecture, dtype_of(record.options.dtype)
+    weights = checkpoint.weights()
     return PrunedModel(architecture, weights, calibration, schedule.compensation, device=device, dtype=dtype)
 
 
