@@ -1,9 +1,13 @@
 """Trains a class-conditional DiT on CIFAR-10, in pixels, and saves it as a diffusers folder.
 
     python examples/train_cifar10_dit.py --data cifar10 --minutes 20 --device cuda
+    torchrun --nproc-per-node 2 examples/train_cifar10_dit.py --data cifar10 --minutes 10 --device cuda
 
 Model and initialisation: Peebles and Xie 2023, "Scalable Diffusion Models with Transformers".
-Objective: Ho et al. 2020, "Denoising Diffusion Probabilistic Models", the plain error of the noise.
+Objective: Ho et al. 2020, "Denoising Diffusion Probabilistic Models", the error of the noise; nearly
+clean images, whose noise is told least by what they show, weigh less, as in Hang et al. 2023,
+"Efficient Diffusion Training via Min-SNR Weighting Strategy".
+Started by torchrun, processes share every batch and draw as one would: the same weights, up to rounding.
 The learning rate follows seconds of training, so the script ends when it said it would, on any
 machine; --steps makes it follow steps, and then the same seed gives the same weights. --from goes on
 with weights that an earlier training saved, its checkpoint lost, under a learning rate of its own.
@@ -24,6 +28,7 @@ from cifar10 import CLASSES, Clock, Journal, Split, load_split, replacing, to_un
 from cifar10_dit import SAMPLER, TIMESTEPS, build_model, save_diffusers
 from diffusers import DDIMScheduler
 from diffusers.utils import SAFETENSORS_WEIGHTS_NAME
+from peers import Peers
 from rich.console import Console
 from safetensors.torch import load_file
 from torch import Tensor, nn
@@ -50,6 +55,7 @@ class Recipe:
     clip: float = 1.0
     ema: float = 0.9998
     drop_label: float = 0.1
+    snr_cap: float = 5.0  # signal-to-noise ratio beyond which a timestep weighs no more than one with this ratio
 
     def progress(self, seconds: float, step: int) -> float:
         """Spent part of the budget, in [0, 1]."""
@@ -70,8 +76,8 @@ class Recipe:
 class Trainer:
     """Owns what a checkpoint holds: model, its average, optimizer, generator, step."""
 
-    def __init__(self, recipe: Recipe, device: torch.device, *, compile_model: bool) -> None:
-        self.recipe, self.device = recipe, device
+    def __init__(self, recipe: Recipe, device: torch.device, peers: Peers, *, compile_model: bool) -> None:
+        self.recipe, self.device, self.peers = recipe, device, peers
         torch.manual_seed(recipe.seed)
         self.model = build_model().to(device)
         self.average = copy.deepcopy(self.model).requires_grad_(False).eval()
@@ -98,11 +104,12 @@ class Trainer:
         self.generator.set_state(state)
 
     def train_step(self, data: Split, progress: float) -> Tensor:
-        """One update; returns the loss before it, float32 [], still on the device."""
+        """One update; returns this process's loss before it, float32 [], still on the device."""
         for group in self.optimizer.param_groups:
             group["lr"] = self.recipe.rate_at(progress, self.step)
         loss = self.loss(data)
         torch.autograd.backward(loss)
+        self.peers.average([weight.grad for weight in self.weights if weight.grad is not None])
         nn.utils.clip_grad_norm_(self.weights, self.recipe.clip)
         self.optimizer.step()
         self.optimizer.zero_grad()
@@ -112,23 +119,15 @@ class Trainer:
         return loss.detach()
 
     def loss(self, data: Split) -> Tensor:
-        """Mean squared error of the predicted noise, on this step's images."""
-        chosen = self._chosen(len(data))
-        images = to_unit_range(data.images[chosen])
-        images = torch.where(self._random(1, 1, 1) < 0.5, images.flip(-1), images)
-        # One decision a sample for the whole model: see cifar10_dit.py.
-        dropped = self._random() < self.recipe.drop_label
-        labels = data.labels[chosen].masked_fill(dropped, NO_CLASS)
-        # Stratified: each batch covers the trajectory evenly, so the gradient varies less.
-        batch = self.recipe.batch
-        places = (torch.arange(batch, device=self.device) + self._random()) / batch
-        timesteps = (places * TIMESTEPS).long().clamp(max=TIMESTEPS - 1)
-        noise = torch.randn(images.shape, generator=self.generator, device=self.device)
+        """Weighted squared error of the predicted noise, on this process's part of this step's images."""
+        images, labels, timesteps, noise = map(self.peers.part, self._drawn(data))
         kept = self.kept[timesteps, None, None, None]
         noisy = kept.sqrt() * images + (1 - kept).sqrt() * noise
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.device.type == "cuda"):
             (predicted,) = self._predict(noisy, timestep=timesteps, class_labels=labels, return_dict=False)
-        return F.mse_loss(predicted.float(), noise)
+        weight = (self.recipe.snr_cap * (1 - kept) / kept).clamp(max=1)
+        weighted: Tensor = weight * F.mse_loss(predicted.float(), noise, reduction="none")
+        return weighted.mean()
 
     def start_from(self, folder: Path) -> None:
         """Takes the weights of a diffusers folder this script wrote; optimizer and average begin anew."""
@@ -161,6 +160,21 @@ class Trainer:
         self.step = state["step"]
         return float(state["seconds"])
 
+    def _drawn(self, data: Split) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """The whole batch, the same in every process: images, labels, timesteps, noise."""
+        chosen = self._chosen(len(data))
+        images = to_unit_range(data.images[chosen])
+        images = torch.where(self._random(1, 1, 1) < 0.5, images.flip(-1), images)
+        # One decision a sample for the whole model: see cifar10_dit.py.
+        dropped = self._random() < self.recipe.drop_label
+        labels = data.labels[chosen].masked_fill(dropped, NO_CLASS)
+        # Stratified: each batch covers the trajectory evenly, so the gradient varies less.
+        batch = self.recipe.batch
+        places = (torch.arange(batch, device=self.device) + self._random()) / batch
+        timesteps = (places * TIMESTEPS).long().clamp(max=TIMESTEPS - 1)
+        noise = torch.randn(images.shape, generator=self.generator, device=self.device)
+        return images, labels, timesteps, noise
+
     def _random(self, *shape: int) -> Tensor:
         size = (self.recipe.batch, *shape)
         return torch.rand(size, generator=self.generator, device=self.device)
@@ -177,29 +191,32 @@ class Trainer:
 
 def train(trainer: Trainer, data: Split, clock: Clock, options: argparse.Namespace) -> bool:
     """Trains until the budget is spent (True) or a pause was asked for (False)."""
+    peers = trainer.peers
     journal = Journal(options.work / "log.jsonl", options.console)
     total, counted, noted = torch.zeros((), device=trainer.device), 0, clock.seconds
     saved = seen = clock.seconds
-    while (progress := trainer.recipe.progress(clock.seconds, trainer.step)) < 1:
+    while (progress := peers.agreed(trainer.recipe.progress(clock.seconds, trainer.step))) < 1:
         total, counted = total + trainer.train_step(data, progress), counted + 1
         if trainer.step == 1 or trainer.step % NOTE_EVERY == 0:
+            peers.average([total])
             loss = float(total) / counted  # waits for the device, so the clock is right below
             if not math.isfinite(loss):
                 raise SystemExit(f"Loss is {loss} at step {trainer.step}; {options.work} is kept.")
-            journal.note(
-                progress,
-                clock.seconds,
-                step=trainer.step,
-                loss=loss,
-                rate=trainer.recipe.rate_at(progress, trainer.step),
-                images_a_second=counted * trainer.recipe.batch / (clock.seconds - noted),
-            )
+            if peers.first:
+                journal.note(
+                    progress,
+                    clock.seconds,
+                    step=trainer.step,
+                    loss=loss,
+                    rate=trainer.recipe.rate_at(progress, trainer.step),
+                    images_a_second=counted * trainer.recipe.batch / (clock.seconds - noted),
+                )
             total, counted, noted = torch.zeros_like(total), 0, clock.seconds
         now = clock.seconds
-        if now - saved > 60 * options.checkpoint_minutes:
+        if peers.first and now - saved > 60 * options.checkpoint_minutes:
             trainer.save(options.work / CHECKPOINT, now)
             saved = now
-        if seen < 60 * options.snapshot_minutes <= now:
+        if peers.first and seen < 60 * options.snapshot_minutes <= now:
             save_diffusers(trainer.average, options.work / "snapshot")
         seen = now
         if trainer.step == options.pause_after_steps:
@@ -209,15 +226,24 @@ def train(trainer: Trainer, data: Split, clock: Clock, options: argparse.Namespa
 
 def main() -> None:
     options = parse_arguments()
-    options.console = Console()
-    device = torch.device(options.device)
+    with Peers.gathered() as peers:
+        options.console = Console(quiet=not peers.first)
+        run(options, peers)
+
+
+def run(options: argparse.Namespace, peers: Peers) -> None:
+    """Trains as one of `peers`; the first of them leaves checkpoint, log and the finished model."""
+    device = peers.device(options.device)
     if device.type == "cuda":
+        torch.cuda.set_device(device)
         torch.set_float32_matmul_precision("high")
     checkpoint = options.work / CHECKPOINT
     if checkpoint.exists() and not options.resume:
         raise SystemExit(f"{checkpoint} exists: pass --resume to go on from it, or another --work.")
+    if options.batch % peers.count:
+        raise SystemExit(f"Expected a batch that {peers.count} processes share evenly, found {options.batch}.")
     recipe = Recipe(options.minutes, options.steps, options.batch, options.seed)
-    trainer = Trainer(recipe, device, compile_model=options.compile)
+    trainer = Trainer(recipe, device, peers, compile_model=options.compile)
     seconds = trainer.load(checkpoint) if options.resume else 0.0
     if options.start_from and not options.resume:
         trainer.start_from(options.start_from)
@@ -225,12 +251,13 @@ def main() -> None:
     if len(data) < recipe.batch:
         raise SystemExit(f"Expected a batch of at most {len(data)} images, found {recipe.batch}.")
     size = sum(weight.numel() for weight in trainer.weights) / 1e6
-    options.console.print(f"{len(data)} images, {size:.1f} M weights, {device}")
+    options.console.print(f"{len(data)} images, {size:.1f} M weights, {peers.count} x {device.type}")
     trainer.warm_up(data)
     clock = Clock(seconds)
     done = train(trainer, data, clock, options)
-    trainer.save(checkpoint, clock.seconds)
-    if done:
+    if peers.first:
+        trainer.save(checkpoint, clock.seconds)
+    if done and peers.first:
         save_diffusers(trainer.average, options.out)
     options.console.print(f"{trainer.step} steps in {clock.seconds:.0f} s")
 

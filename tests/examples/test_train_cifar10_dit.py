@@ -1,6 +1,8 @@
 """The training resumes exactly, and saves what diffusers and Diffes open."""
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -9,7 +11,7 @@ from diffusers.models.transformers.dit_transformer_2d import DiTTransformer2DMod
 from diffusers.schedulers.scheduling_ddim import DDIMScheduler
 from safetensors.torch import load_file
 
-from tests.examples.scripts import run
+from tests.examples.scripts import ROOT, run
 
 SCRIPT = "examples/train_cifar10_dit.py"
 WEIGHTS = "transformer/diffusion_pytorch_model.safetensors"
@@ -89,3 +91,18 @@ def test_a_training_begins_with_the_weights_of_an_earlier_one(finished: Path, da
     given = load_file(finished / "out" / WEIGHTS)
     moved = max(float((begun["model"][name] - weight.float()).abs().max()) for name, weight in given.items())
     assert 0 < moved < 1e-4  # one step of the warm-up
+
+
+def test_two_processes_train_the_weights_of_one_up_to_rounding(finished: Path, data: Path, tmp_path: Path) -> None:
+    torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
+    options = ["--data", data, "--out", tmp_path / "out", "--work", tmp_path / "work", "--steps", 3, "--batch", 2]
+    command = [*torchrun, ROOT / SCRIPT, *options, "--device", "cpu", "--no-compile"]
+    subprocess.run(list(map(str, command)), check=True, capture_output=True)
+    one, two = (torch.load(folder / "work" / "checkpoint.pt", weights_only=True) for folder in (finished, tmp_path))
+    assert two["step"] == 3
+    assert torch.equal(one["generator"], two["generator"])
+    # weights have hardly moved after three steps; the averages of their gradients say what each step was
+    ours, theirs = (
+        torch.cat([each["exp_avg"].flatten() for each in state["optimizer"]["state"].values()]) for state in (one, two)
+    )
+    assert float((ours - theirs).norm()) <= 1e-3 * float(ours.norm())
