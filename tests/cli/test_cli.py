@@ -120,7 +120,7 @@ def test_bench_writes_a_table_that_knows_every_plan_of_the_bundle(backend: str, 
     result = run("bench", "table", bundle, "--backend", backend, "--out", out, *fast)
 
     assert result.exit_code == 0, result.output + repr(result.exception)
-    assert "2 rows, float32" in result.output
+    assert "2 rows, float32" in " ".join(result.output.split())  # a long processor name wraps the title
     table, opened = LatencyTable.load(out), Bundle.open(bundle)
     table.require_fit(opened.manifest.model, backend=backend, batch=2)
     dense = opened.architecture.dense
