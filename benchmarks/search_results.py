@@ -20,12 +20,11 @@ from search.presets import preset
 # rounded down. At 3/8 itself, tied widths would have to give a level more, 1.2 % of all, where separate ones give 0.2 %
 BUDGETS = (0.3747, 0.2498, 0.4997, 0.6246)
 SEEDS = (0, 1, 2)
-# ours is given fewer schedules than Diff-ES; what stands here is beside the method's own preset
-_OURS: dict[str, Any] = {"generations": 40, "probes": 64, "screen_probes": 8}
+# beside the thorough preset of each method
 METHODS: dict[str, dict[str, Any]] = {
-    "ours": {"method": "evolution", "genes": "stage", **_OURS},
-    "ours-groups": {"method": "evolution", "genes": "group:4", **_OURS},
-    "ours-blocks": {"method": "evolution", "genes": "block", **_OURS},
+    "ours": {"method": "evolution", "genes": "stage"},
+    "ours-groups": {"method": "evolution", "genes": "group:4"},
+    "ours-blocks": {"method": "evolution", "genes": "block"},
     "diff-es": {"method": "diff-es"},
     "uniform": {"method": "uniform"},
     "mosaic": {"method": "mosaic"},
@@ -51,7 +50,7 @@ class Run:
     def options(self, common: dict[str, Any]) -> SearchOptions:
         """The method's own options, `common` ones over them."""
         own = METHODS[self.method]
-        document = {**preset(own["method"]), **own, "macs": self.budget, "seed": self.seed}
+        document = {**preset(own["method"], "thorough"), **own, "macs": self.budget, "seed": self.seed}
         return SearchOptions.checked(document | common)
 
 

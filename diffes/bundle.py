@@ -90,16 +90,6 @@ class Bundle:
             raise InvalidInput("schedule", expected=f"one of {', '.join(self.manifest.schedules)}", found=name)
         return self.manifest.schedules[name]
 
-    def label_id(self, label: str | int) -> int:
-        """Class id of a label given by name or number; InvalidInput lists the labels there are."""
-        if isinstance(label, str) and label in self.labels:
-            return self.labels.index(label)
-        if isinstance(label, str) and label.isdecimal():
-            label = int(label)
-        if isinstance(label, int) and 0 <= label < len(self.labels):
-            return label
-        raise InvalidInput("label", expected=f"one of {', '.join(self.labels)}", found=label)
-
     def trajectory(self, steps: int, schedule: str | None = None) -> Trajectory:
         """`steps` steps of the named schedule's sampler; InvalidInput if out of range."""
         sampler = self.schedule(schedule).sampler.class_name

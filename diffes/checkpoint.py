@@ -86,14 +86,6 @@ class Checkpoint:
         """The denoiser's tensors in its architecture's names and layouts, in the dtype of the file."""
         return self.architecture.convert(self.denoiser_state())
 
-    def label_id(self, label: str | int) -> int:
-        """Class id of a label given by name or number; CheckpointError names what exists."""
-        if isinstance(label, int) and 0 <= label < len(self.labels):
-            return label
-        if isinstance(label, str) and label in self.labels:
-            return self.labels.index(label)
-        raise CheckpointError("unknown label", expected=", ".join(self.labels), found=label)
-
 
 _NOT_MEANING = {"_diffusers_version", "_name_or_path"}
 

@@ -31,7 +31,7 @@ def _population(given: dict[str, Any]) -> int:
 
 
 class SearchOptions(BaseModel):
-    """Every choice of a search; the defaults suit a GPU, `quick()` suits two CPU cores.
+    """Every choice of a search; the defaults are those of normal effort (search/presets.py).
 
     Exactly one of `macs`, `latency` (with the file `latency_table`) and `weights` is given: the share of that cost to
     remove, weighted by executed steps, or a range of shares for a Pareto front of error against cost. `genes`,
@@ -56,7 +56,7 @@ class SearchOptions(BaseModel):
     latency_table: str | None = None
     weights: BudgetShare = None
     method: MethodName = "evolution"
-    genes: str = Field(default="stage", pattern=r"^(stage|block|group:[1-9][0-9]*)$")
+    genes: str = Field(default="block", pattern=r"^(stage|block|group:[1-9][0-9]*)$")
     widths: Widths = "separate"
     depth: Depth = "joint"
     stages: int = Field(default=10, ge=1)
@@ -64,20 +64,20 @@ class SearchOptions(BaseModel):
     steps: int = Field(default=20, ge=1)
     guidance: float = 1.5
     compensation: CompensationMode = "full"
-    calibration_images: int = Field(default=64, ge=1)
+    calibration_images: int = Field(default=32, ge=1)
     calibration_data: str | None = None
     damping: float | Literal["auto"] = "auto"
     objective: ObjectiveName = "mse"
     features: str | None = None
     population: int = Field(default_factory=_population, ge=4)
     elite: int = Field(default=4, ge=1)
-    generations: int = Field(default=24, ge=0)
-    probes: int = Field(default=16, ge=1, le=1 << 12)
-    screen_probes: int | None = Field(default=4, ge=1)
+    generations: int = Field(default=8, ge=0)
+    probes: int = Field(default=8, ge=1, le=1 << 12)
+    screen_probes: int | None = Field(default=2, ge=1)
     table: TableMethod = "teacher-forced"
-    table_probes: int = Field(default=8, ge=1)
-    table_levels: int | None = Field(default=None, ge=2)
-    candidates: int = Field(default=4, ge=1)
+    table_probes: int = Field(default=2, ge=1)
+    table_levels: int | None = Field(default=4, ge=2)
+    candidates: int = Field(default=2, ge=1)
     seed: int = Field(default=0, ge=0, lt=1 << 16)
     batch: int = Field(default=64, ge=1)
     device: str = "cpu"
@@ -109,24 +109,6 @@ class SearchOptions(BaseModel):
         if self.method == "diff-es" and (self.genes, self.widths) != ("stage", "tied"):
             raise ValueError("genes stage and widths tied: diff-es has one level for a whole stage")
         return self
-
-    @classmethod
-    def quick(cls, macs: Share = 0.375, *, time_limit: float | None = 180, device: str = "cpu") -> Self:
-        """A search of the bundled model that fits three minutes of two CPU cores, calibration included."""
-        return cls(
-            macs=macs,
-            calibration_images=10,
-            population=8,
-            elite=3,
-            generations=8,
-            probes=6,
-            screen_probes=2,
-            table_probes=4,
-            table_levels=4,
-            candidates=2,
-            device=device,
-            time_limit=time_limit,
-        )
 
     @classmethod
     def checked(cls, values: Mapping[str, Any]) -> Self:

@@ -52,7 +52,6 @@ def refused(folder: Path, *words: str) -> None:
 def test_an_opened_bundle_offers_what_its_manifest_says(tiny_bundle: Bundle) -> None:
     assert tiny_bundle.default == "mixed"
     assert tiny_bundle.labels[8] == "ship"
-    assert tiny_bundle.label_id("ship") == tiny_bundle.label_id("8") == tiny_bundle.label_id(8) == 8
     assert tiny_bundle.schedule() is tiny_bundle.schedule("mixed")
     assert set(tiny_bundle.subgraph_of) == {*tiny_bundle.schedule("dense").plans, *tiny_bundle.schedule("mixed").plans}
     assert tiny_bundle.trajectory(7) == trajectory("DDIMScheduler", tiny_bundle.manifest.scheduler, 7)
@@ -64,12 +63,6 @@ def test_subgraphs_know_the_stages_they_run(tiny_bundle: Bundle) -> None:
             stage = tiny_bundle.schedule(reference.schedule).stages[reference.stage]
             assert stage.blocks == subgraph.plan
     assert sum(len(subgraph.stages) for subgraph in tiny_bundle.manifest.subgraphs) == 10 + 1
-
-
-@pytest.mark.parametrize("label", ["boat", "10", -1, 10])
-def test_an_unknown_label_is_refused_with_the_labels_there_are(tiny_bundle: Bundle, label: str | int) -> None:
-    with pytest.raises(InvalidInput, match="airplane"):
-        tiny_bundle.label_id(label)
 
 
 def test_an_unknown_schedule_is_refused_with_the_names_there_are(tiny_bundle: Bundle) -> None:

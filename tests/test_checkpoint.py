@@ -42,13 +42,6 @@ def test_a_vae_is_found_where_the_index_names_one(folder: Path) -> None:
     assert Checkpoint.open(folder).vae_folder == folder / "vae"
 
 
-def test_labels_are_found_by_name_and_by_number(tiny_checkpoint: Checkpoint) -> None:
-    assert tiny_checkpoint.label_id("ship") == tiny_checkpoint.label_id(8) == 8
-    for unknown in ("submarine", 10, -1):
-        with pytest.raises(CheckpointError, match="airplane, automobile"):
-            tiny_checkpoint.label_id(unknown)
-
-
 def test_without_names_the_ids_are_the_labels(folder: Path) -> None:
     edit(folder / "model_index.json", lambda index: index.pop("id2label"))
     assert Checkpoint.open(folder).labels == tuple(str(i) for i in range(10))

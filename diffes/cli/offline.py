@@ -24,7 +24,8 @@ from diffes.cli.options import (
 from diffes.cli.progress import console, progress_bars
 from diffes.cli.report import write_page
 
-REPORT_IMAGES = {False: 10, True: 0}  # by --quick, whose minutes are worth more than another look at ten images
+REPORT_IMAGES = {"quick": 0}  # by --effort: three minutes are worth more than another look at ten images
+MOST_REPORT_IMAGES = 10
 
 
 @app.command()
@@ -55,16 +56,23 @@ def search(
         typer.Option(help="evolution (ours), or a baseline as published: uniform, random, mosaic, diff-es."),
     ] = "evolution",
     genes: Annotated[
-        str | None, typer.Option(help="Blocks that share levels: stage (all), group:N (N runs of blocks) or block.")
+        str | None,
+        typer.Option(
+            help="Blocks that share levels: block (none; the default), group:N (N runs of blocks) or stage (all)."
+        ),
     ] = None,
     widths: Annotated[str | None, typer.Option(help="separate levels for heads and channels, or tied to one.")] = None,
     depth: Annotated[
         str | None, typer.Option(help="Skip halves of blocks: none, joint with widths, or alone (whole blocks).")
     ] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with the search that an earlier run left.")] = False,
-    quick: Annotated[
-        bool, typer.Option("--quick", help="Small settings and a limit of three minutes, for two CPU cores.")
-    ] = False,
+    effort: Annotated[
+        str,
+        typer.Option(
+            help="quick (three minutes on two CPU cores, by a time limit), normal (under ten), or thorough (a GPU,"
+            " or a night): images, table, schedules and generations, each of which an option of its own overrides."
+        ),
+    ] = "normal",
     sampler: SamplerName = None,
     steps: Steps = 20,
     guidance: Guidance = 1.5,
@@ -156,7 +164,7 @@ def search(
         "threads": threads,
     }
     given = {name: value for name, value in asked.items() if value is not None}
-    options = SearchOptions.checked({**preset(method, quick=quick), **given})
+    options = SearchOptions.checked({**preset(method, effort), **given})
     checkpoint = Checkpoint.open(model or bundled_model())
     table = None
     if latency_table is not None:
@@ -172,7 +180,7 @@ def search(
         run_search(checkpoint, options, out, latency=table, resume=resume, distribution=chosen, console=console)
         found = str(out / "schedule.json")
     if report:
-        write_page(out, checkpoint, images=REPORT_IMAGES[quick], device=device)
+        write_page(out, checkpoint, images=REPORT_IMAGES.get(effort, MOST_REPORT_IMAGES), device=device)
     console.print(f"wrote {out}; next: diffes export --schedule {found} --out BUNDLE", soft_wrap=True)
 
 

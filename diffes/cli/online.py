@@ -31,10 +31,11 @@ def generate(
     from diffes.engine.engine import Engine
     from diffes.engine.request import Limits, Request
     from diffes.images import grid_png
+    from diffes.labels import label_of
 
     opened = Bundle.open(bundle)
     request = Request(
-        label=opened.label_id(label),
+        label=label_of(label, opened.labels),
         seed=random.randrange(2**31) if seed is None else seed,
         images=n,
         steps=steps,

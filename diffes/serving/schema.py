@@ -11,7 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 from diffes.engine.request import MAX_GUIDANCE, MAX_IMAGES, MAX_SEED, Request, Result
 from diffes.errors import DiffesError, InvalidInput
 from diffes.images import png
-from diffes.serving.labels import label_in, label_of
+from diffes.labels import label_in, label_of
 
 ImageFormat = Literal["png", "json"]
 _RANDOM_SEEDS = 2**32  # small enough that a JSON number in any language gives it back exactly

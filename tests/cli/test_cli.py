@@ -51,7 +51,7 @@ def test_the_help_lists_the_verbs_in_the_order_they_are_needed() -> None:
 def test_search_export_inspect_and_generate_make_an_image(tiny_model_folder: Path, tmp_path: Path) -> None:
     small = ["--population", 4, "--generations", 1, "--probes", 8, "--time-limit", 60]
 
-    found = run("search", tiny_model_folder, "--macs", 0.3, "--out", tmp_path / "s", "--quick", *FAST, *small)
+    found = run("search", tiny_model_folder, "--macs", 0.3, "--out", tmp_path / "s", "--effort", "quick", *FAST, *small)
     assert found.exit_code == 0, found.output + repr(found.exception)
     made = run("export", tiny_model_folder, "--schedule", tmp_path / "s/schedule.json", "--out", tmp_path / "b")
     assert made.exit_code == 0, made.output + repr(made.exception)
@@ -69,7 +69,9 @@ def test_search_export_inspect_and_generate_make_an_image(tiny_model_folder: Pat
 
 def test_a_point_of_a_searched_front_is_exported(tiny_model_folder: Path, tmp_path: Path) -> None:
     small = ["--population", 4, "--generations", 1, "--probes", 4, "--time-limit", 60]
-    found = run("search", tiny_model_folder, "--macs", "0.2:0.6", "--out", tmp_path / "s", "--quick", *FAST, *small)
+    found = run(
+        "search", tiny_model_folder, "--macs", "0.2:0.6", "--out", tmp_path / "s", "--effort", "quick", *FAST, *small
+    )
     assert found.exit_code == 0, found.output + repr(found.exception)
 
     front = tmp_path / "s/pareto.json"
@@ -150,7 +152,7 @@ def test_bench_writes_a_table_that_knows_every_plan_of_the_bundle(backend: str, 
         ),
         (["export", "nowhere", "--schedule", "dense", "--out", "y"], r"nowhere/model_index\.json"),
         (["search", "{model}", "--macs", "0.6:0.2", "--out", "z"], r"macs.*LOW:HIGH.*found 0\.6:0\.2"),
-        (["search", "{model}", "--macs", "0.999", "--out", "z", "--quick"], r"macs|MACs"),
+        (["search", "{model}", "--macs", "0.999", "--out", "z", "--effort", "quick"], r"macs|MACs"),
     ],
 )
 def test_wrong_input_says_what_was_expected_and_found_and_leaves_nothing_behind(

@@ -17,7 +17,7 @@ def run(*arguments: object) -> Result:
 @pytest.fixture(scope="module")
 def searched(tiny_model_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("report") / "search"
-    found = run("search", tiny_model_folder, "--out", out, "--quick", *SMALL)
+    found = run("search", tiny_model_folder, "--out", out, "--effort", "quick", *SMALL)
     assert found.exit_code == 0, found.output + repr(found.exception)
     return out
 
@@ -42,7 +42,7 @@ def test_a_report_without_the_model_says_how_to_have_samples(searched: Path) -> 
 
 
 def test_a_search_can_leave_no_report(tiny_model_folder: Path, tmp_path: Path) -> None:
-    found = run("search", tiny_model_folder, "--out", tmp_path / "s", "--quick", *SMALL, "--no-report")
+    found = run("search", tiny_model_folder, "--out", tmp_path / "s", "--effort", "quick", *SMALL, "--no-report")
     assert found.exit_code == 0, repr(found.exception)
     assert (tmp_path / "s/schedule.json").exists()
     assert not (tmp_path / "s/report.html").exists()
@@ -50,7 +50,9 @@ def test_a_search_can_leave_no_report(tiny_model_folder: Path, tmp_path: Path) -
 
 def test_a_front_leaves_a_report_and_says_how_to_export_a_point(tiny_model_folder: Path, tmp_path: Path) -> None:
     out = tmp_path / "front"
-    found = run("search", tiny_model_folder, "--out", out, "--quick", *SMALL, "--macs", "0.2:0.6", "--population", 8)
+    found = run(
+        "search", tiny_model_folder, "--out", out, "--effort", "quick", *SMALL, "--macs", "0.2:0.6", "--population", 8
+    )
     assert found.exit_code == 0, found.output + repr(found.exception)
     assert f"{out}/pareto.json@SHARE" in found.output.replace("\n", "")
     html = (out / "report.html").read_text()

@@ -18,6 +18,7 @@ def small_options(**changes: Any) -> SearchOptions:
         "macs": 0.375,
         "stages": 5,
         "steps": 4,
+        "genes": "stage",
         "calibration_images": 8,
         "population": 6,
         "elite": 2,
@@ -25,6 +26,7 @@ def small_options(**changes: Any) -> SearchOptions:
         "probes": 4,
         "screen_probes": 2,
         "table_probes": 2,
+        "table_levels": None,
         "candidates": 2,
         "threads": 1,
     }

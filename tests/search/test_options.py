@@ -8,12 +8,6 @@ from search.options import SearchOptions
 from tests.search.conftest import small_options
 
 
-def test_the_quick_options_are_valid_and_limited() -> None:
-    quick = SearchOptions.quick()
-    assert SearchOptions.checked(quick.model_dump()) == quick
-    assert quick.time_limit == 180
-
-
 @pytest.mark.parametrize(
     ("field", "value"),
     [("macs", 0.0), ("macs", 1.0), ("population", 3), ("probes", 0), ("dtype", "int8"), ("table_levels", 1)]

@@ -3,17 +3,21 @@
 import pytest
 
 from diffes.errors import InvalidInput
-from diffes.serving.labels import label_in, label_of
+from diffes.labels import label_in, label_of
 
 NAMES = ("cat", "dog", "truck", "fire truck", "box", "puppy", "tabby, tabby cat", "Egyptian cat")
 
 
-@pytest.mark.parametrize(("label", "id_"), [("cat", 0), ("DOG", 1), (3, 3), ("tabby, tabby cat", 6)])
+@pytest.mark.parametrize(("label", "id_"), [("cat", 0), ("DOG", 1), (3, 3), ("3", 3), ("tabby, tabby cat", 6)])
 def test_a_label_is_an_id_or_a_name_in_any_case(label: str | int, id_: int) -> None:
     assert label_of(label, NAMES) == id_
 
 
-@pytest.mark.parametrize("label", [-1, 8, "", "cats", "0"])
+def test_a_name_goes_before_an_id() -> None:
+    assert label_of("0", ("9", "0")) == 1
+
+
+@pytest.mark.parametrize("label", [-1, 8, "", "cats", "8", "-1", "٣"])
 def test_another_label_is_refused_with_the_names(label: str | int) -> None:
     with pytest.raises(InvalidInput, match=r"expected 0\.\.7 or one of cat, dog, truck"):
         label_of(label, NAMES)

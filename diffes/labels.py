@@ -10,14 +10,14 @@ _LISTED = 20  # names an error message spells out
 
 
 def label_of(label: str | int, names: Sequence[str]) -> int:
-    """Class id of an id or an exact name (any case); InvalidInput lists the names."""
-    if isinstance(label, int):
-        if 0 <= label < len(names):
-            return label
-    else:
+    """Class id of an exact name (any case) or of an id, as a number or its digits; InvalidInput lists the names."""
+    if isinstance(label, str):
         matches = [i for i, name in enumerate(names) if name.casefold() == label.casefold()]
         if len(matches) == 1:
             return matches[0]
+    number = int(label) if isinstance(label, int) or (label.isascii() and label.isdecimal()) else -1
+    if 0 <= number < len(names):
+        return number
     raise InvalidInput("label", expected=f"0..{len(names) - 1} or one of {_listed(names)}", found=repr(label))
 
 
