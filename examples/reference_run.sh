@@ -51,8 +51,7 @@ step dit "$dit/model_index.json" "$python" "$here/examples/train_cifar10_dit.py"
 until [ -e "$features/statistics.safetensors" ]; do sleep 2; done
 quality final "$dit" "$other" &
 step search "$out/search/schedule.json" "$python" -m diffes search "$dit" --macs 0.375 --out "$out/search" \
-    --device "$device" --calibration-images 256 --population 24 --generations 40 --probes 64 \
-    --time-limit "${SEARCH_SECONDS:-120}" --resume
+    --device "$device" --effort thorough --resume
 distance searched "$device" --schedule "$out/search/schedule.json" --schedule uniform:0.375 \
     --calibration "$out/search/calibration.safetensors" &
 distance uniform "$other" --schedule uniform:0.375 --compensation bias --compensation none

@@ -10,9 +10,9 @@ Effort = Literal["quick", "normal", "thorough"]
 # of the bundled model: three minutes, and seven to ten, on two CPU cores; two minutes on a data-centre GPU
 _EFFORTS: dict[Effort, dict[str, Any]] = {
     "quick": {
-        "calibration_images": 10,
+        "calibration_images": 20,
         "table_probes": 2,
-        "table_levels": 4,
+        "table_levels": 3,
         "probes": 6,
         "screen_probes": 2,
         "population": 8,
