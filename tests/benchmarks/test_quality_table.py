@@ -118,7 +118,7 @@ def test_results_of_different_probes_are_not_put_side_by_side(tmp_path: Path) ->
     result = json.loads(path.read_text())
     result["options"]["probes"] = 5
     path.write_text(json.dumps(result))
-    assert "probes is 5 and 16" in str(write(tmp_path).error)
+    assert "probes is 5 and 8" in str(write(tmp_path).error)
 
 
 def test_a_table_without_a_place_is_an_error(tmp_path: Path) -> None:
