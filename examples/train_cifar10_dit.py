@@ -135,7 +135,15 @@ class Trainer:
         for model in (self.model, self.average):
             model.load_state_dict({name: weight.float() for name, weight in weights.items()})
 
+    def export(self, folder: Path) -> None:
+        """Writes the averaged weights as a diffusers folder; the first of the peers does."""
+        if self.peers.first:
+            save_diffusers(self.average, folder)
+
     def save(self, path: Path, seconds: float) -> None:
+        """Writes what a training resumes from; the first of the peers does."""
+        if not self.peers.first:
+            return
         state = {
             "recipe": asdict(self.recipe),
             "model": self.model.state_dict(),
@@ -213,11 +221,11 @@ def train(trainer: Trainer, data: Split, clock: Clock, options: argparse.Namespa
                 )
             total, counted, noted = torch.zeros_like(total), 0, clock.seconds
         now = clock.seconds
-        if peers.first and now - saved > 60 * options.checkpoint_minutes:
+        if now - saved > 60 * options.checkpoint_minutes:
             trainer.save(options.work / CHECKPOINT, now)
             saved = now
-        if peers.first and seen < 60 * options.snapshot_minutes <= now:
-            save_diffusers(trainer.average, options.work / "snapshot")
+        if seen < 60 * options.snapshot_minutes <= now:
+            trainer.export(options.work / "snapshot")
         seen = now
         if trainer.step == options.pause_after_steps:
             return False
@@ -255,10 +263,9 @@ def run(options: argparse.Namespace, peers: Peers) -> None:
     trainer.warm_up(data)
     clock = Clock(seconds)
     done = train(trainer, data, clock, options)
-    if peers.first:
-        trainer.save(checkpoint, clock.seconds)
-    if done and peers.first:
-        save_diffusers(trainer.average, options.out)
+    trainer.save(checkpoint, clock.seconds)
+    if done:
+        trainer.export(options.out)
     options.console.print(f"{trainer.step} steps in {clock.seconds:.0f} s")
 
 

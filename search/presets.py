@@ -3,11 +3,11 @@
 from typing import Any, Literal, get_args
 
 from diffes.errors import InvalidInput
-from search.options import MethodName, SearchOptions
+from search.options import MethodName
 
 Effort = Literal["quick", "normal", "thorough"]
 
-# of the bundled model: three minutes, and seven to ten, on two CPU cores; two minutes on a data-centre GPU
+# of the bundled model: three minutes, and nearly ten, on two CPU cores; three minutes on an H100
 _EFFORTS: dict[Effort, dict[str, Any]] = {
     "quick": {
         "calibration_images": 20,
@@ -61,8 +61,3 @@ def preset(method: str, effort: str = "normal") -> dict[str, Any]:
     sizes = _EFFORTS[efforts[effort]]
     published = {} if effort == "quick" else sizes_of(methods[method])
     return {**sizes, **published, **setting_of(methods[method])}
-
-
-def options_of(effort: Effort, **given: Any) -> SearchOptions:
-    """Our search with that effort and what is `given`; InvalidInput names the first that is wrong."""
-    return SearchOptions.checked({**preset("evolution", effort), **given})

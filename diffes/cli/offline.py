@@ -24,8 +24,7 @@ from diffes.cli.options import (
 from diffes.cli.progress import console, progress_bars
 from diffes.cli.report import write_page
 
-REPORT_IMAGES = {"quick": 0}  # by --effort: three minutes are worth more than another look at ten images
-MOST_REPORT_IMAGES = 10
+REPORT_IMAGES = 10  # none after a quick search, whose minutes are worth more than another look at them
 
 
 @app.command()
@@ -180,7 +179,7 @@ def search(
         run_search(checkpoint, options, out, latency=table, resume=resume, distribution=chosen, console=console)
         found = str(out / "schedule.json")
     if report:
-        write_page(out, checkpoint, images=REPORT_IMAGES.get(effort, MOST_REPORT_IMAGES), device=device)
+        write_page(out, checkpoint, images=0 if effort == "quick" else REPORT_IMAGES, device=device)
     console.print(f"wrote {out}; next: diffes export --schedule {found} --out BUNDLE", soft_wrap=True)
 
 

@@ -1,21 +1,11 @@
 """Reading the images, and files that appear whole or not at all."""
 
-import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 import torch
 
 from tests.examples.conftest import png
-from tests.examples.scripts import ROOT
-
-
-@pytest.fixture(autouse=True)
-def _examples_importable() -> Iterator[None]:
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(sys, "path", [str(ROOT / "examples"), *sys.path])
-        yield
 
 
 def test_parquet_and_folder_hold_the_same_images(data: Path, tmp_path: Path) -> None:

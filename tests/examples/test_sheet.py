@@ -1,10 +1,4 @@
-import sys
-from pathlib import Path
-
 from PIL import Image
-
-sys.path.insert(0, str(Path(__file__).parents[2] / "examples"))
-
 from sheet import GAP, HEAD, SCALE, contact_sheet
 
 

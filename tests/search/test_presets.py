@@ -4,9 +4,14 @@ import pytest
 
 from diffes.errors import InvalidInput
 from search.options import MethodName, SearchOptions
-from search.presets import Effort, options_of, preset, setting_of, sizes_of
+from search.presets import Effort, preset, setting_of, sizes_of
 
+EFFORTS = get_args(Effort)
 BASELINES = tuple(method for method in get_args(MethodName) if method != "evolution")
+
+
+def ours(effort: str, macs: object = 0.375) -> SearchOptions:
+    return SearchOptions.checked({"macs": macs, **preset("evolution", effort)})
 
 
 @pytest.mark.parametrize("method", BASELINES)
@@ -31,12 +36,12 @@ def test_diff_es_in_another_space_or_on_fewer_probes_is_refused(change: dict[str
 def test_every_method_can_be_quick(method: MethodName) -> None:
     options = SearchOptions.checked({"macs": 0.375, "method": method, **preset(method, "quick")})
     assert options.time_limit == 180
-    assert options.planned <= options_of("quick", macs=0.375).planned
+    assert options.planned <= ours("quick").planned
     assert (options.widths == "tied") == (method != "evolution")
 
 
 def test_more_effort_judges_more_schedules_on_more_images_after_a_finer_table() -> None:
-    quick, normal, thorough = (options_of(effort, macs=0.375) for effort in get_args(Effort))
+    quick, normal, thorough = map(ours, EFFORTS)
     assert quick.planned < normal.planned < thorough.planned
     assert quick.probes < normal.probes < thorough.probes
     assert quick.calibration_images < normal.calibration_images < thorough.calibration_images
@@ -44,11 +49,11 @@ def test_more_effort_judges_more_schedules_on_more_images_after_a_finer_table() 
 
 
 def test_only_a_quick_search_depends_on_the_clock() -> None:
-    assert [options_of(effort, macs=0.375).time_limit for effort in get_args(Effort)] == [180, None, None]
+    assert [ours(effort).time_limit for effort in EFFORTS] == [180, None, None]
 
 
 def test_a_front_has_more_schedules_than_a_search_for_one() -> None:
-    assert options_of("thorough", macs="0.2:0.6").population > options_of("thorough", macs=0.4).population
+    assert ours("thorough", macs="0.2:0.6").population > ours("thorough").population
 
 
 def test_an_unknown_effort_is_named() -> None:
