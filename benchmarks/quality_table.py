@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from search_results import BUDGETS, METHODS, SEEDS, Results, Run
+from search_results import BUDGETS, METHODS, SEEDS, Results, Run, seeds_of
 
 from diffes.files import write_text_atomically
 
@@ -61,8 +61,8 @@ class Study:
         return value
 
     def to_uniform(self, run: Run) -> float | None:
-        """Fréchet distance over that of the uniform schedule of the same budget, seed and calibration."""
-        reference = Run("uniform", run.budget, run.seed)
+        """Fréchet distance over that of the uniform schedule of the same budget and calibration."""
+        reference = Run("uniform", run.budget, seeds_of("uniform")[0])
         ours, uniform = (self.measure(each, "frechet_distance") for each in (run, reference))
         return None if ours is None or not uniform or not self._alike(run, reference) else ours / uniform
 

@@ -8,6 +8,9 @@ All runs share one calibration, compensation, probes by seed, and held-out probe
 noise. What is in OUT is not done again; an unfinished search goes on from its folder in WORK. Before each piece of
 work the time left is compared with what such a piece took before; what does not fit is left for the next time.
 
+Several processes may share OUT and WORK if none is given another's runs: a search leaves a GPU idle in between, so
+three side by side (`--only search`) take little longer than one.
+
 `--set NAME=VALUE` gives every search another option (search/options.py), VALUE as JSON.
 """
 
@@ -81,9 +84,9 @@ class Bench:
         """What is left to do, the most important first."""
         for run in runs_of(self.options.method, self.options.budget, self.options.seed):
             result = self.results.load(run, run.options(self.common))
-            if result is None:
+            if result is None and self.options.only != "evaluate":
                 yield "search", run
-            if self.options.evaluate and not self._evaluated(result):
+            if self._wants_evaluation(result):
                 yield "evaluate", run
 
     def do(self, kind: str, run: Run) -> None:
@@ -95,8 +98,13 @@ class Bench:
             self._evaluate(run, began)
         self.timer.note(kind, run, time.perf_counter() - began)
 
-    def _evaluated(self, result: dict[str, Any] | None) -> bool:
-        return result is not None and (result["evaluation"] or {}).get("n") == self.options.evaluate
+    def _wants_evaluation(self, result: dict[str, Any] | None) -> bool:
+        if not self.options.evaluate or self.options.only == "search":
+            return False
+        if result is None:
+            return self.options.only is None  # it will have been searched by then
+        done = (result["evaluation"] or {}).get("n") == self.options.evaluate
+        return not done
 
     def _search(self, run: Run) -> None:
         folder = self.options.work / run.name
@@ -168,6 +176,9 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--seed", type=int, nargs="+", default=list(SEEDS))
     parser.add_argument("--set", type=_setting, action="append", default=[], metavar="NAME=VALUE")
     parser.add_argument("--evaluate", type=int, default=0, metavar="N", help="images of each side; 0: none")
+    parser.add_argument(
+        "--only", choices=["search", "evaluate"], default=None, help="evaluate: what is searched already"
+    )
     parser.add_argument("--features", type=Path, default=bundled_features())
     parser.add_argument("--batch", type=int, default=1000, help="images at once in the evaluation")
     parser.add_argument("--device", default="cpu")

@@ -9,6 +9,7 @@ from contextlib import AbstractContextManager, contextmanager
 from typing import Any, Literal
 
 import torch
+from torch import Tensor
 
 Arithmetic = Literal["float32", "tf32", "bfloat16"]
 
@@ -44,6 +45,13 @@ def tf32() -> Iterator[None]:
     """Inside, a GPU may round the inputs of float32 products to TF32 (10 bits); a CPU is left alone."""
     with _precision("tf32", _gpu()):
         yield
+
+
+def rounds_to_tf32(tensor: Tensor) -> bool:
+    """Whether products of this tensor round to TF32 now: one in float32, on a GPU, where that is allowed."""
+    if tensor.dtype != torch.float32 or not tensor.is_cuda:
+        return False
+    return bool(_gpu()[0].fp32_precision == "tf32")
 
 
 def _gpu() -> tuple[Any, ...]:

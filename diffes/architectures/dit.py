@@ -21,6 +21,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from diffes.architectures.attention import attend
 from diffes.architectures.base import (
     Entry,
     PrunableLayer,
@@ -245,7 +246,7 @@ class DiTStep(nn.Module):
         # graph serves every number of heads
         parts = qkv.view(rows, tokens, -1, 3, self.dit.head_dim).permute(3, 0, 2, 1, 4).split(1)
         q, k, v = (part.squeeze(0) for part in parts)
-        mixed = F.scaled_dot_product_attention(q, k, v)
+        mixed = attend(q, k, v)
         mixed = mixed.transpose(1, 2).contiguous().view(rows * tokens, -1)
         return self._project(mixed, entry, at.out, f"blocks.{index}.out.weight")
 
