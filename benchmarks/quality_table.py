@@ -10,8 +10,10 @@ import argparse
 import json
 import re
 import sys
+from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -72,21 +74,24 @@ class Study:
         reached = (g["evaluations"] for g in trace if g["best"] is not None and g["best"] <= objective)
         return next(reached, None)
 
-    def share_of_diff_es(self, run: Run) -> float | None:
-        """Evaluations a run took to the objective Diff-ES ended with, over those Diff-ES took to it.
+    def share_of_diff_es(self, run: Run, spent: Value) -> float | None:
+        """Evaluations a run took to the objective Diff-ES ended with, over what Diff-ES `spent`.
 
         None where either is missing or was calibrated otherwise, inf if the run never got there.
         """
         theirs = Run("diff-es", run.budget, run.seed)
         if run not in self.results or theirs not in self.results or not self._alike(run, theirs):
             return None
-        final, spent = self.results[theirs]["best"], self.spent(theirs)
-        if spent is None:
+        ours, all_of_them = self.evaluations_to(run, self.results[theirs]["best"]), spent(theirs)
+        if all_of_them is None:
             return None
-        ours = self.evaluations_to(run, final)
-        return float("inf") if ours is None else ours / spent
+        return float("inf") if ours is None else ours / all_of_them
 
     def spent(self, run: Run) -> float | None:
+        """Evaluations of a run's whole search, up to its last generation."""
+        return self.results[run]["trace"][-1]["evaluations"] if run in self.results else None
+
+    def spent_to_best(self, run: Run) -> float | None:
         """Evaluations a run took to the best objective it found."""
         best = self.results.get(run, {}).get("best")
         return None if best is None else self.evaluations_to(run, best)
@@ -128,15 +133,17 @@ def _dense_row(study: Study) -> list[str]:
 
 
 def evaluations_table(study: Study) -> str:
-    """What Diff-ES spent to its best objective, and what share of that others took to the same."""
+    """What Diff-ES spent, in all and to its best objective, and what shares of that others took to the same."""
     others = [method for method in METHODS if method.startswith("ours") or method == "random"]
     rows = []
     for budget in sorted(BUDGETS):
         final = _over_seeds(lambda run: study.results.get(run, {}).get("best"), "diff-es", budget)
-        spent = _over_seeds(study.spent, "diff-es", budget)
-        shares = [_spread(_over_seeds(study.share_of_diff_es, method, budget), "{:.3f}") for method in others]
-        rows.append([f"{budget:.1%}", _mean(final, "{:.3g}"), _mean(spent, "{:,.0f}"), *shares])
-    return _markdown(["MACs", "Diff-ES's objective", "evaluations it took", *others], rows)
+        for what, spent in (("its whole search", study.spent), ("to its best", study.spent_to_best)):
+            share = partial(study.share_of_diff_es, spent=spent)
+            shares = [_spread(_over_seeds(share, method, budget), "{:.3f}") for method in others]
+            theirs = _mean(_over_seeds(spent, "diff-es", budget), "{:,.0f}")
+            rows.append([f"{budget:.1%}", _mean(final, "{:.3g}"), what, theirs, *shares])
+    return _markdown(["MACs", "Diff-ES's objective", "Diff-ES's evaluations", "count", *others], rows)
 
 
 def compensation_table(path: Path) -> str:
@@ -157,14 +164,15 @@ def compensation_table(path: Path) -> str:
 
 
 def conditions(study: Study, compensation: Path) -> str:
-    """How all this was measured: N, machines, versions, commands."""
+    """How all this was measured: N, machines, versions; the commands are in the results."""
     machines = [r["machine"] for r in study.results.values()]
     machines += [r["evaluation"]["machine"] for r in study.results.values() if r["evaluation"]]
     lines = [f"N = {study.images:,} images." if study.images else "Nothing was sampled yet."]
     if compensation.exists():
         machines.append(json.loads(compensation.read_text()))
-    seen = {f"{m['device']}, torch {m['torch']}, {_precision(m['tf32'])}: `{m['command']}`" for m in machines}
-    return "\n".join([*lines, "", *(f"- {line}" for line in sorted(seen))]).rstrip()
+    seen = Counter(f"{m['device']}, torch {m['torch']}, {_precision(m['tf32'])}" for m in machines)
+    counted = (f"- {line}: {count} searches and evaluations" for line, count in sorted(seen.items()))
+    return "\n".join([*lines, "", *counted]).rstrip()
 
 
 def _precision(tf32: bool) -> str:

@@ -4,7 +4,7 @@ from typing import Any
 import pytest
 import torch
 
-from diffes.precision import arithmetic_of, dtype_of, full_float32, rounding, tf32
+from diffes.precision import arithmetic_of, dtype_of, full_float32, rounding, rounds_to_tf32, tf32
 
 GPU: list[Any] = [torch.backends.cuda.matmul, torch.backends.cudnn.conv]  # type: ignore[attr-defined]
 CPU: list[Any] = [torch.backends.mkldnn.matmul, torch.backends.mkldnn.conv]  # type: ignore[attr-defined]
@@ -72,3 +72,9 @@ def test_arithmetic_says_the_numbers_type_and_how_products_round() -> None:
         assert settings()[:2] == ["tf32", "tf32"]
     with rounding("float32"):
         assert settings() == ["ieee"] * 4
+
+
+def test_only_float32_on_a_gpu_rounds_to_tf32() -> None:
+    with tf32():
+        assert not rounds_to_tf32(torch.zeros(1))
+        assert not rounds_to_tf32(torch.zeros(1, dtype=torch.bfloat16))

@@ -49,11 +49,17 @@ def search(
 
 
 def search_front(
-    checkpoint: Checkpoint, options: SearchOptions, out: Path, *, resume: bool = False
+    checkpoint: Checkpoint,
+    options: SearchOptions,
+    out: Path,
+    *,
+    resume: bool = False,
+    distribution: Distribution | None = None,
 ) -> tuple[ParetoFront, str]:
     said = StringIO()
     console = Console(file=said, width=200)
-    return run_front(checkpoint, options, out, resume=resume, console=console), said.getvalue()
+    found = run_front(checkpoint, options, out, resume=resume, distribution=distribution, console=console)
+    return found, said.getvalue()
 
 
 def log_of(out: Path) -> dict[str, Any]:

@@ -9,6 +9,7 @@ import pytest
 from diffes.checkpoint import Checkpoint
 from diffes.errors import ScheduleError, SearchError
 from diffes.pareto import ParetoFront
+from search.distributed import LocalWorkers
 from search.fitness import Distance
 from search.job import run_front, run_search
 from search.problem import Problem
@@ -92,6 +93,12 @@ def test_equal_searches_end_equally(finished: Path, tiny_checkpoint: Checkpoint,
     search_front(tiny_checkpoint, front_options(), tmp_path / "again")
     assert (tmp_path / "again/pareto.json").read_bytes() == (finished / "pareto.json").read_bytes()
     assert log_of(tmp_path / "again") == log_of(finished)
+
+
+def test_two_workers_find_the_same_front(finished: Path, tiny_checkpoint: Checkpoint, tmp_path: Path) -> None:
+    search_front(tiny_checkpoint, front_options(), tmp_path / "workers", distribution=LocalWorkers(2))
+    assert (tmp_path / "workers/pareto.json").read_bytes() == (finished / "pareto.json").read_bytes()
+    assert log_of(tmp_path / "workers") == log_of(finished)
 
 
 def test_a_finished_front_is_not_repeated(finished: Path, tiny_checkpoint: Checkpoint) -> None:
