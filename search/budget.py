@@ -91,6 +91,10 @@ class Budget:
         """The same costs, with another share of the dense cost wanted."""
         return replace(self, wanted=ceil(Fraction(str(share)) * self.dense))
 
+    def only(self, allowed: NDArray[np.bool_]) -> "Budget":
+        """The same wish with levels [genes, levels + 1] left that are allowed; the others save nothing."""
+        return replace(self, savings=np.where(allowed, self.savings, -1))
+
     def usable(self, genome: Sequence[int] | Levels) -> Levels:
         """The genome with each gene at the nearest useful level below; it saves no less."""
         levels: Levels = self.below[np.arange(len(genome)), np.asarray(genome)]

@@ -42,7 +42,7 @@ class Proposal:
 
 def informed(problem: Problem, errors: Errors) -> Proposal:
     """Our evolution, from the error table's answers and screened by them."""
-    options, space, budget = problem.options, problem.space, problem.budget
+    options, space, budget = problem.options, problem.space, problem.affordable(errors)
     random, surrogate = np.random.RandomState(options.seed), Surrogate(errors)
     references = References.of(errors, space, budget, random)
     return Proposal(
@@ -50,7 +50,7 @@ def informed(problem: Problem, errors: Errors) -> Proposal:
         strategy=lambda judge: Evolution(
             Operators(space, budget), surrogate, judge, options.survivors, options.generations, options.seed
         ),
-        uniform=references.uniform,
+        uniform=references.uniform if problem.memory is None else _uniform(problem),
         knapsack=references.knapsack,
         predicted=surrogate.predicted(references.knapsack),
     )
@@ -65,8 +65,12 @@ def baseline(problem: Problem) -> Proposal:
     return Proposal(
         population=first_genomes(options.method, space, budget, options.population, random),
         strategy=lambda judge: MuPlusLambda(judge, breed, options.survivors, offspring, options.rounds, options.seed),
-        uniform=uniform_genome(space, budget, np.random.RandomState(options.seed)),
+        uniform=_uniform(problem),
     )
+
+
+def _uniform(problem: Problem) -> Genome:
+    return uniform_genome(problem.space, problem.budget, np.random.RandomState(problem.options.seed))
 
 
 def _switched(budget: Budget) -> Breed:

@@ -34,8 +34,9 @@ class SearchOptions(BaseModel):
     """Every choice of a search; the defaults are those of normal effort (search/presets.py).
 
     Exactly one of `macs`, `latency` (with the file `latency_table`) and `weights` is given: the share of that cost to
-    remove, weighted by executed steps, or a range of shares for a Pareto front of error against cost. `genes`,
-    `widths` and `depth` lay out the genome space (search/genome.py).
+    remove, weighted by executed steps, or a range of shares for a Pareto front of error against cost. `memory` is the
+    most that an export may store, compensated weights included, of what the dense model does (None: no limit).
+    `genes`, `widths` and `depth` lay out the genome space (search/genome.py).
     `method` is our evolution or a baseline (search/baselines.py).
     `sampler` None is the checkpoint's own class. `objective` is a name of search/objectives.py, `features` the folder
     of a feature network (None: the bundled one). `elite` (at most half the population) live on in every generation;
@@ -55,6 +56,7 @@ class SearchOptions(BaseModel):
     latency: BudgetShare = None
     latency_table: str | None = None
     weights: BudgetShare = None
+    memory: float | None = Field(default=None, ge=1, allow_inf_nan=False)
     method: MethodName = "evolution"
     genes: str = Field(default="block", pattern=r"^(stage|block|group:[1-9][0-9]*)$")
     widths: Widths = "separate"
@@ -106,6 +108,8 @@ class SearchOptions(BaseModel):
             raise ValueError(f"one share: {self.method} finds no front")
         if self.method != "evolution" and len(self.rungs) > 1:
             raise ValueError(f"screen_probes None: {self.method} judges on all probes")
+        if self.memory is not None and (self.method != "evolution" or self.front):
+            raise ValueError("memory for one schedule of the evolution: baselines and fronts have no such limit")
         if self.method == "diff-es" and (self.genes, self.widths) != ("stage", "tied"):
             raise ValueError("genes stage and widths tied: diff-es has one level for a whole stage")
         return self

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from math import inf
 from pathlib import Path
 
+import numpy as np
 import torch
 from pydantic import JsonValue
 
@@ -12,16 +13,18 @@ from diffes.checkpoint import Checkpoint
 from diffes.errors import SearchError
 from diffes.precision import dtype_of
 from diffes.pruning.calibration import Calibration
+from diffes.pruning.mode import Compensation
 from diffes.pruning.model import PrunedModel
 from diffes.sampling import Trajectory, trajectory
 from diffes.schedule import Schedule, equal_intervals, stage_index
 from search.budget import Budget, budget_for
 from search.budget_range import BudgetRange
 from search.costs import PlanLatency, cost_of
-from search.error_table import TableEntry, table_passes
+from search.error_table import Errors, TableEntry, table_passes
 from search.fitness import Distance
 from search.genome import Genome, GenomeSpace
 from search.memo import code_version, memo_key
+from search.memory import MemoryLimit
 from search.objectives import Objective, objective_for
 from search.options import SearchOptions
 from search.rollouts import Probes, Rollouts, Teacher
@@ -48,10 +51,11 @@ class Problem:
     step_stages: tuple[int, ...]
     table_levels: tuple[int, ...]
     objective: Objective
+    memory: MemoryLimit | None = None
 
     @classmethod
     def of(cls, checkpoint: Checkpoint, options: SearchOptions, latency: PlanLatency | None = None) -> "Problem":
-        """SearchError for a budget out of reach or genes that cannot be laid out, before anything is run.
+        """SearchError for a budget or memory limit out of reach or genes that cannot be laid out, before anything runs.
 
         InvalidInput or QualityError for an objective that cannot judge this model.
         """
@@ -73,12 +77,23 @@ class Problem:
             device=options.device,
             batch=options.batch,
         )
-        return cls(checkpoint, options, space, budget, path, step_stages, levels, objective)
+        memory = _memory_of(checkpoint, options, space)
+        if memory is not None:
+            memory.within(np.zeros(budget.savings.shape), budget)
+        return cls(checkpoint, options, space, budget, path, step_stages, levels, objective, memory)
 
     @property
     def budgets(self) -> BudgetRange:
         """The budgets of a Pareto front, least saving to largest."""
         return BudgetRange(self.budget, self.budget.asking(self.options.shares.high))
+
+    def affordable(self, errors: Errors) -> Budget:
+        """The budget with the levels left that the memory limit allows together, those of least error."""
+        return self.budget if self.memory is None else self.memory.within(errors, self.budget)
+
+    def fits(self, genome: Genome) -> bool:
+        """Whether a genome is within the memory limit."""
+        return self.memory is None or self.memory.holds(genome)
 
     @property
     def executed(self) -> list[int]:
@@ -155,6 +170,12 @@ class Problem:
             "probes": ["held out" if held_out else "search", rows.start, rows.stop],
         }
         return memo_key(options | conditions)
+
+
+def _memory_of(checkpoint: Checkpoint, options: SearchOptions, space: GenomeSpace) -> MemoryLimit | None:
+    if options.memory is None:
+        return None
+    return MemoryLimit.of(checkpoint, space, Compensation.parse(options.compensation), options.memory)
 
 
 def require_device(name: str) -> None:

@@ -28,6 +28,7 @@ class ScheduleJob(Job[Schedule]):
         genomes = finalists(self.ladder.memo, self.options.candidates, proposal.uniform)
         held_out = self._on_held_out(genomes, ground)
         ours = self.options.method == "evolution"
+        fitting = [genome for genome in genomes if self.problem.fits(genome)]
         findings = Findings(
             problem=self.problem,
             state=self.log.state,
@@ -37,7 +38,7 @@ class ScheduleJob(Job[Schedule]):
             knapsack=proposal.knapsack,
             predicted=proposal.predicted,
             # a baseline answers by its own probes; what it is on held-out noise is told beside it
-            chosen=choose(genomes, held_out) if ours else first_choice(self.ladder.memo),
+            chosen=choose(fitting, held_out) if ours else first_choice(self.ladder.memo),
             calibration=ground.calibration,
             evaluations=self.log.evaluations,
         )

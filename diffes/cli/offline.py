@@ -50,6 +50,14 @@ def search(
     weights: Annotated[
         str | None, typer.Option(metavar=BUDGET, help="Share of weight bytes that steps read to remove, instead.")
     ] = None,
+    memory: Annotated[
+        float | None,
+        typer.Option(
+            metavar="MULTIPLE",
+            help="Most weights that an export may store, compensated ones included, of the dense model's, such as 1.1:"
+            " stages then agree on few widths of every layer. Default: no limit.",
+        ),
+    ] = None,
     method: Annotated[
         str,
         typer.Option(help="evolution (ours), or a baseline as published: uniform, random, mosaic, diff-es."),
@@ -139,6 +147,7 @@ def search(
         "latency": latency,
         "latency_table": None if latency_table is None else str(latency_table),
         "weights": weights,
+        "memory": memory,
         "genes": genes,
         "widths": widths,
         "depth": depth,

@@ -44,11 +44,12 @@ class Findings:
         """The result in one line."""
         ours, uniform = self.held_out[self.chosen], self.held_out[self.uniform]
         ratio = f", {ours / uniform:.2f} of the uniform schedule's" if isfinite(uniform) and uniform > 0 else ""
-        budget = self.problem.budget
+        budget, memory = self.problem.budget, self.problem.memory
+        stored = f" weights {memory.of_dense(self.chosen):.3f} x dense's (at most {memory.limit:g});" if memory else ""
         return (
             f"found: {self.problem.options.objective} {ours:.3g} on held-out noise{ratio};"
             f" {budget.removed(self.chosen):.2%} of {budget.unit} removed (asked {self.problem.options.share:.2%});"
-            f" {self.evaluations.total:.0f} evaluations"
+            f"{stored} {self.evaluations.total:.0f} evaluations"
         )
 
 
@@ -97,6 +98,8 @@ def searched_schedule(
         "genome": list(genome),
         **calibration.provenance,
     }
+    if problem.memory is not None:
+        provenance |= {"memory": options.memory, "weights_of_dense": problem.memory.of_dense(genome)}
     plans = problem.space.plans(genome)
     sampler = options.sampler_of(problem.checkpoint)
     return build_schedule(problem.checkpoint, sampler, plans, options.compensation, provenance)

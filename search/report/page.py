@@ -7,6 +7,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from diffes.checkpoint import Checkpoint
 from diffes.files import atomic_path, write_text_atomically
+from search.options import SearchOptions
 from search.report import front_sections, sections
 from search.report.headline import cost_name, headline
 from search.report.record import Answer, Record
@@ -116,9 +117,14 @@ def _asked(record: Record) -> list[tuple[str, str]]:
         ("Method", "evolution" if options.method == "evolution" else f"{options.method}, a baseline"),
         ("Space", f"{options.stages} stages, genes by {options.genes}, {options.widths} widths{levels}"),
         ("Objective", f"{options.objective} to dense, {options.probes} images"),
-        ("Compensation", options.compensation),
+        ("Compensation", _compensation(options)),
         ("Ended by", _ended(record)),
     ]
+
+
+def _compensation(options: SearchOptions) -> str:
+    limit = "" if options.memory is None else f", weights at most {options.memory:g} × dense's"
+    return f"{options.compensation}{limit}"
 
 
 def _ended(record: Record) -> str:

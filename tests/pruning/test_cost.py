@@ -3,7 +3,7 @@ from torch import Tensor
 
 from diffes.checkpoint import Checkpoint
 from diffes.pruning.calibration import Calibration
-from diffes.pruning.cost import plan_macs, plan_weight_bytes
+from diffes.pruning.cost import compensated_numbers, plan_macs, plan_weight_bytes
 from diffes.pruning.mode import Compensation
 from diffes.pruning.model import PrunedModel
 from diffes.schedule import BlockPlan, StagePlan
@@ -29,6 +29,19 @@ def test_weight_bytes_are_those_of_what_the_denoiser_reads(
     model = PrunedModel(dit, tiny_weights, tiny_calibration, mode)
     read = sum(tensor.nbytes for tensor in model.denoiser(plan).parameters())
     assert plan_weight_bytes(dit, plan, Compensation.parse(mode)) == read
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_compensated_numbers_are_those_that_the_plans_together_store(
+    tiny_checkpoint: Checkpoint, tiny_weights: dict[str, Tensor], tiny_calibration: Calibration, mode: str
+) -> None:
+    dit = tiny_checkpoint.architecture
+    model = PrunedModel(dit, tiny_weights, tiny_calibration, mode)
+    dense = set(model.tensors)
+    for plan in PLANS:
+        model.denoiser(plan)
+    stored = sum(tensor.numel() for name, tensor in model.tensors.items() if name not in dense)
+    assert compensated_numbers(dit, PLANS, Compensation.parse(mode)) == stored
 
 
 @pytest.mark.parametrize("plan", PLANS)
