@@ -2,12 +2,11 @@
 
     python benchmarks/quality_table.py            # --check: only say whether the tables are what the results give
 
-Reads what `search_methods.py` and `schedule_quality.py` (for the compensation modes) left. What was not measured is
+Reads what `search_methods.py` left, in one folder under its objective, in another under mse. What was not measured is
 shown as –. A table stands between `<!-- begin NAME -->` and `<!-- end NAME -->`.
 """
 
 import argparse
-import json
 import re
 import sys
 from collections import Counter
@@ -17,11 +16,12 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from search_results import BUDGETS, METHODS, SEEDS, Results, Run, seeds_of
+from search_results import BUDGETS, METHODS, MODES, OBJECTIVE, RUNS, SEEDS, Results, Run, seeds_of
 
 from diffes.files import write_text_atomically
 
 MISSING = "–"
+MODES_BUDGET = 0.4997
 _MEASURES = {
     "frechet_distance": ("FD to dense", "{:.3f}"),
     "frechet_to_data": ("FD to data", "{:.2f}"),
@@ -44,11 +44,12 @@ class Study:
     def of(cls, results: Iterable[tuple[Run, dict[str, Any]]]) -> "Study":
         """Results of one kind; evaluations of fewer images than the most are left out, and that is said."""
         found = dict(results)
-        for what in ("objective", "probes", "steps", "guidance", "compensation"):
+        for what in ("objective", "probes", "steps", "guidance"):
             seen = {result["options"][what] for result in found.values()}
             if len(seen) > 1:
                 raise SystemExit(f"results cannot be compared: {what} is {' and '.join(map(str, sorted(seen)))}")
-        orderings = {result["schedule"]["provenance"]["ordering"] for result in found.values()}
+        full = [result for result in found.values() if result["options"]["compensation"] == "full"]
+        orderings = {result["schedule"]["provenance"]["ordering"] for result in full}
         if len(orderings) > 1:
             _say(f"{len(orderings)} calibrations: methods are compared only within one")
         images = max((r["evaluation"]["n"] for r in found.values() if r["evaluation"]), default=None)
@@ -146,30 +147,56 @@ def evaluations_table(study: Study) -> str:
     return _markdown(["MACs", "Diff-ES's objective", "Diff-ES's evaluations", "count", *others], rows)
 
 
-def compensation_table(path: Path) -> str:
-    """Memory against quality of compensation modes."""
-    rows = json.loads(path.read_text())["rows"] if path.exists() else []
-    heads = ["schedule", "compensation", "MACs removed", "weights, of dense", *(head for head, _ in _MEASURES.values())]
-    shown = [
-        [
-            row["schedule"],
-            row["compensation"],
-            f"{row['macs_removed']:.2%}",
-            f"{row['weights_of_dense']:.3f} x" if "weights_of_dense" in row else MISSING,
-            *(form.format(row[name]) for name, (_, form) in _MEASURES.items()),
-        ]
-        for row in rows
-    ]
-    return _markdown(heads, shown or [[MISSING] * len(heads)])
+def compensation_table(study: Study) -> str:
+    """Memory against quality of compensation modes, each searched for by itself."""
+    heads = ["compensation", "MACs removed", "weights, of dense", *(head for head, _ in _MEASURES.values())]
+    heads += ["of full's gain lost", "seeds"]
+    none, full = (_mean_over_seeds(study, method, "frechet_distance") for method in ("none", "ours"))
+    rows = []
+    for method in (*MODES, "ours"):
+        runs = [Run(method, MODES_BUDGET, seed) for seed in SEEDS]
+        runs = [run for run in runs if study.measure(run, "mse") is not None]
+        told = [study.results[run] for run in runs]
+        measures = [_mean([study.measure(run, name) for run in runs], form) for name, (_, form) in _MEASURES.items()]
+        own = _mean_over_seeds(study, method, "frechet_distance")
+        lost = MISSING if None in (own, none, full) else f"{(own - full) / (none - full):.1%}"  # type: ignore[operator]
+        removed = _mean([result["macs_removed"] for result in told], "{:.2%}")
+        stored = _mean([result["weights_of_dense"] for result in told], "{:.3f} x")
+        rows.append([_mode_name(method), removed, stored, *measures, lost, str(len(runs) or MISSING)])
+    return _markdown(heads, rows)
 
 
-def conditions(study: Study, compensation: Path) -> str:
+def _mode_name(method: str) -> str:
+    own = RUNS[method]
+    limit = f", within {own['memory']:g} x" if "memory" in own else ""
+    return f"{own.get('compensation', 'full')}{limit}"
+
+
+def _mean_over_seeds(study: Study, method: str, measure: str) -> float | None:
+    found = _over_seeds(lambda run: study.measure(run, measure), method, MODES_BUDGET)
+    return sum(found) / len(found) if found else None
+
+
+def objective_table(study: Study, by_mse: Study) -> str:
+    """Fréchet distance to dense of what a search finds under one objective or another."""
+    rows = []
+    for budget in sorted(BUDGETS):
+        for method in ("ours", "diff-es"):
+            found = [
+                _spread(_over_seeds(partial(each.measure, name="frechet_distance"), method, budget), "{:.2f}")
+                for each in (by_mse, study)
+            ]
+            rows.append([f"{budget:.1%}", method, *found])
+    return _markdown(["MACs", "method", "searched by mse", f"searched by {OBJECTIVE}"], rows)
+
+
+def conditions(*studies: Study) -> str:
     """How all this was measured: N, machines, versions; the commands are in the results."""
-    machines = [r["machine"] for r in study.results.values()]
-    machines += [r["evaluation"]["machine"] for r in study.results.values() if r["evaluation"]]
-    lines = [f"N = {study.images:,} images." if study.images else "Nothing was sampled yet."]
-    if compensation.exists():
-        machines.append(json.loads(compensation.read_text()))
+    results = [result for study in studies for result in study.results.values()]
+    machines = [result["machine"] for result in results]
+    machines += [result["evaluation"]["machine"] for result in results if result["evaluation"]]
+    images = studies[0].images
+    lines = [f"N = {images:,} images." if images else "Nothing was sampled yet."]
     seen = Counter(f"{m['device']}, torch {m['torch']}, {_precision(m['tf32'])}" for m in machines)
     counted = (f"- {line}: {count} searches and evaluations" for line, count in sorted(seen.items()))
     return "\n".join([*lines, "", *counted]).rstrip()
@@ -226,17 +253,19 @@ def main() -> None:
     """Write the tables, or check them."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--results", type=Path, default=Path("benchmarks/results/search_methods"))
-    parser.add_argument("--compensation", type=Path, default=Path("benchmarks/results/compensation_modes.json"))
+    parser.add_argument("--by-mse", type=Path, default=Path("benchmarks/results/search_methods_mse"))
     parser.add_argument("--document", type=Path, default=Path("docs/quality.md"))
     parser.add_argument("--check", action="store_true")
     options = parser.parse_args()
-    study = Study.of(Results(options.results).all())
+    study, by_mse = (Study.of(Results(folder).all()) for folder in (options.results, options.by_mse))
     tables = {
         "distance": distance_table(study),
+        "distance-mse": distance_table(by_mse),
         "absolute": absolute_table(study),
         "evaluations": evaluations_table(study),
-        "compensation": compensation_table(options.compensation),
-        "conditions": conditions(study, options.compensation),
+        "compensation": compensation_table(study),
+        "objective": objective_table(study, by_mse),
+        "conditions": conditions(study, by_mse),
     }
     before = options.document.read_text()
     after = filled(before, tables)

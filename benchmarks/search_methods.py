@@ -28,7 +28,7 @@ from typing import Any
 
 from rich.console import Console
 from search_quality import Judge
-from search_results import BUDGETS, METHODS, SEEDS, Results, Run, machine_of, result_of, runs_of
+from search_results import BUDGETS, METHODS, RUNS, SEEDS, Results, Run, machine_of, result_of, runs_of
 
 from diffes.bundled import bundled_features, bundled_model
 from diffes.checkpoint import Checkpoint
@@ -110,7 +110,7 @@ class Bench:
         folder = self.options.work / run.name
         with self._precision():
             run_search(self.checkpoint, run.options(self.common), folder, resume=folder.exists(), console=self.console)
-        self.results.save(run, result_of(run, folder, self.machine))
+        self.results.save(run, result_of(run, folder, self.machine, self.checkpoint))
         shutil.rmtree(folder)  # the calibration in it is as large as the model; the log and schedule are kept
 
     def _evaluate(self, run: Run, began: float) -> None:
@@ -171,7 +171,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("model", type=Path, nargs="?", default=bundled_model())
     parser.add_argument("--out", type=Path, default=Path("benchmarks/results/search_methods"))
     parser.add_argument("--work", type=Path, default=None, help="unfinished searches, calibration; default OUT/work")
-    parser.add_argument("--method", choices=list(METHODS), nargs="+", default=list(METHODS))
+    parser.add_argument("--method", choices=list(RUNS), nargs="+", default=list(METHODS))
     parser.add_argument("--budget", type=float, nargs="+", default=list(BUDGETS))
     parser.add_argument("--seed", type=int, nargs="+", default=list(SEEDS))
     parser.add_argument("--set", type=_setting, action="append", default=[], metavar="NAME=VALUE")

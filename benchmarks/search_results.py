@@ -9,8 +9,11 @@ from typing import Any
 
 import torch
 
+from diffes.checkpoint import Checkpoint
 from diffes.errors import SearchError
 from diffes.files import write_text_atomically
+from diffes.pruning.cost import compensated_numbers
+from diffes.pruning.mode import Compensation
 from diffes.schedule import Schedule
 from search.memo import code_version
 from search.options import SearchOptions
@@ -20,6 +23,9 @@ from search.presets import preset
 # rounded down. At 3/8 itself, tied widths would have to give a level more, 1.2 % of all, where separate ones give 0.2 %
 BUDGETS = (0.3747, 0.2498, 0.4997, 0.6246)
 SEEDS = (0, 1, 2)
+# Every method is judged by this. Under mse, which counts another image of the same class as badly as a poor one, the
+# best schedules have half as much Fréchet distance again: benchmarks/results/search_methods_mse
+OBJECTIVE = "features"
 # beside the thorough preset of each method
 METHODS: dict[str, dict[str, Any]] = {
     "ours": {"method": "evolution"},
@@ -30,6 +36,15 @@ METHODS: dict[str, dict[str, Any]] = {
     "uniform": {"method": "uniform"},
     "random": {"method": "random"},
 }
+# ours under other compensations, or full compensation within a multiple of the dense model's memory
+MODES: dict[str, dict[str, Any]] = {
+    "none": {"method": "evolution", "compensation": "none"},
+    "bias": {"method": "evolution", "compensation": "bias"},
+    "low-rank": {"method": "evolution", "compensation": "low-rank:16"},
+    "within-1.1": {"method": "evolution", "memory": 1.1},
+    "within-1.2": {"method": "evolution", "memory": 1.2},
+}
+RUNS = METHODS | MODES
 FIXED = ("mosaic", "uniform")  # make their one schedule without looking at a probe: one seed tells all
 # options that change how fast a search is, not what it is
 _PLACE = {"device", "threads", "batch", "time_limit"}
@@ -37,7 +52,7 @@ _PLACE = {"device", "threads", "batch", "time_limit"}
 
 @dataclass(frozen=True)
 class Run:
-    """One search: a method, a budget in MACs and a seed."""
+    """One search: a method or a mode of ours, a budget in MACs and a seed."""
 
     method: str
     budget: float
@@ -50,8 +65,9 @@ class Run:
 
     def options(self, common: dict[str, Any]) -> SearchOptions:
         """The method's own options, `common` ones over them."""
-        own = METHODS[self.method]
-        document = {**preset(own["method"], "thorough"), **own, "macs": self.budget, "seed": self.seed}
+        own = RUNS[self.method]
+        shared = {"objective": OBJECTIVE, "macs": self.budget, "seed": self.seed}
+        document = {**preset(own["method"], "thorough"), **own, **shared}
         return SearchOptions.checked(document | common)
 
 
@@ -105,8 +121,8 @@ class Results:
             yield Run(result["method"], result["budget"], result["seed"]), result
 
 
-def result_of(run: Run, search: Path, machine: dict[str, Any]) -> dict[str, Any]:
-    """What is kept of a finished search's folder."""
+def result_of(run: Run, search: Path, machine: dict[str, Any], checkpoint: Checkpoint) -> dict[str, Any]:
+    """What is kept of a finished search's folder, and what its schedule stores."""
     schedule, log = Schedule.load(search / "schedule.json"), json.loads((search / "search.json").read_text())
     chosen = next(finalist for finalist in log["finalists"] if finalist["genome"] == log["chosen"])
     trace = ("number", "evaluations", "best", "schedules", "seconds")
@@ -120,6 +136,7 @@ def result_of(run: Run, search: Path, machine: dict[str, Any]) -> dict[str, Any]
         "held_out": chosen["held_out"],
         "uniform_held_out": log["uniform"]["held_out"],
         "macs_removed": schedule.cost.macs_removed,
+        "weights_of_dense": weights_of_dense(schedule, checkpoint),
         "evaluations": log["evaluations"],
         "schedules": log["schedules"],
         "trace": [{name: generation[name] for name in trace} for generation in log["generations"]],
@@ -131,6 +148,13 @@ def result_of(run: Run, search: Path, machine: dict[str, Any]) -> dict[str, Any]
         "schedule": schedule.model_dump(mode="json", by_alias=True),
         "evaluation": None,
     }
+
+
+def weights_of_dense(schedule: Schedule, checkpoint: Checkpoint) -> float:
+    """All weights that an export of a schedule and the dense model stores, over the dense model's alone."""
+    dense = sum(tensor.numel() for tensor in checkpoint.weights().values())
+    mode = Compensation.parse(schedule.compensation)
+    return 1 + compensated_numbers(checkpoint.architecture, schedule.plans, mode) / dense
 
 
 def machine_of(device: str, command: str, *, tf32: bool) -> dict[str, Any]:

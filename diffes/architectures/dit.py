@@ -21,7 +21,6 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from diffes.architectures.attention import attend
 from diffes.architectures.base import (
     Entry,
     PrunableLayer,
@@ -32,6 +31,7 @@ from diffes.architectures.base import (
 )
 from diffes.architectures.dit_condition import DiTCondition
 from diffes.architectures.dit_weights import convert
+from diffes.architectures.functional import attend, gated_sum, modulated_norm
 from diffes.errors import CheckpointError
 from diffes.schedule import BlockPlan, StagePlan
 
@@ -225,16 +225,16 @@ class DiTStep(nn.Module):
                 self.entry(index, x)
             shift1, scale1, gate1, shift2, scale2, gate2 = modulation[:, index].split(1, 1)  # six of [B, 1, D]
             at = w.blocks.get_submodule(str(index))
-            h = self._norm(x, _ADA_NORM_EPS) * scale1 + shift1
-            x = x + gate1 * self._attention(h, at, index, block.heads)
-            h = self._norm(x, self.dit.mlp_norm_eps) * scale2 + shift2
-            x = x + gate2 * self._mlp(h, at, index, block.channels)
+            h = self._norm(x, scale1, shift1, _ADA_NORM_EPS)
+            x = gated_sum(x, gate1, self._attention(h, at, index, block.heads))
+            h = self._norm(x, scale2, shift2, self.dit.mlp_norm_eps)
+            x = gated_sum(x, gate2, self._mlp(h, at, index, block.channels))
         shift, scale = final_modulation.split(1, 1)
-        x = self._norm(x, _ADA_NORM_EPS) * scale + shift
+        x = self._norm(x, scale, shift, _ADA_NORM_EPS)
         return self._unpatchify(F.linear(x.flatten(0, 1), w.final.weight, w.final.bias))
 
-    def _norm(self, x: Tensor, eps: float) -> Tensor:
-        return F.layer_norm(x, x.shape[-1:], self.get_buffer("ones"), eps=eps)
+    def _norm(self, x: Tensor, scale: Tensor, shift: Tensor, eps: float) -> Tensor:
+        return modulated_norm(x, scale, shift, self.get_buffer("ones"), eps)
 
     def _attention(self, h: Tensor, at: Any, index: int, heads: int) -> Tensor:
         entry = h.flatten(0, 1)  # [B*tokens, D]

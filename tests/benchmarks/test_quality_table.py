@@ -11,21 +11,31 @@ from tests.examples.scripts import Done, run
 
 DOCUMENT = "# Prose\n\nbefore\n" + "".join(
     f"<!-- begin {name} -->\n<!-- end {name} -->\nafter {name}\n"
-    for name in ("distance", "evaluations", "absolute", "compensation", "conditions")
+    for name in ("distance", "distance-mse", "objective", "evaluations", "absolute", "compensation", "conditions")
 )
 
 
-def keep(folder: Path, method: str, *, seed: int = 0, distance: float | None, trace: list[tuple[float, float]]) -> None:
-    """A result at 37.5 % whose trace is (evaluations, best) and whose images were judged unless `distance` is None."""
+def keep(
+    folder: Path,
+    method: str,
+    *,
+    seed: int = 0,
+    budget: float = 0.3747,
+    distance: float | None,
+    trace: list[tuple[float, float]],
+    stored: float = 1.0,
+) -> None:
+    """A result whose trace is (evaluations, best) and whose images were judged unless `distance` is None."""
     machine = {"device": "A GPU", "torch": "2.11", "python": "3.12", "tf32": True, "command": f"run {method}"}
     measures: dict[str, Any] = {"n": 10000, "frechet_distance": distance, "frechet_to_data": 7.0, "mse": 0.004}
     measures |= {"ssim": 0.9, "class_accuracy": 0.75, "reference_class_accuracy": 0.8, "reference_frechet_to_data": 5.0}
     result = {
         "method": method,
-        "budget": 0.3747,
+        "budget": budget,
         "seed": seed,
         "best": trace[-1][1],
         "macs_removed": 0.376,
+        "weights_of_dense": stored,
         "trace": [{"evaluations": evaluations, "best": best} for evaluations, best in trace],
         "options": SearchOptions(macs=0.375).model_dump(),
         "machine": machine,
@@ -33,13 +43,13 @@ def keep(folder: Path, method: str, *, seed: int = 0, distance: float | None, tr
         "evaluation": None if distance is None else measures | {"seconds": 1.0, "machine": machine},
     }
     folder.mkdir(exist_ok=True)
-    (folder / f"{method}_0.375_seed{seed}.json").write_text(json.dumps(result))
+    (folder / f"{method}_{budget:g}_seed{seed}.json").write_text(json.dumps(result))
 
 
 def write(tmp_path: Path, *arguments: str) -> Done:
     if not (tmp_path / "quality.md").exists():
         (tmp_path / "quality.md").write_text(DOCUMENT)
-    where = ["--results", tmp_path / "results", "--compensation", tmp_path / "modes.json"]
+    where = ["--results", tmp_path / "results", "--by-mse", tmp_path / "by-mse"]
     return run("benchmarks/quality_table.py", *where, "--document", tmp_path / "quality.md", *arguments)
 
 
@@ -91,18 +101,33 @@ def test_a_seed_that_never_got_there_is_said_and_not_averaged(tmp_path: Path) ->
     assert row(tmp_path, "evaluations", "37.5%")[3] == "0.200 (1 seed; 1 of 2 never)"
 
 
-def test_compensation_modes_and_conditions_are_told(tmp_path: Path) -> None:
-    line = {"schedule": "uniform:0.5", "compensation": "bias", "macs_removed": 0.4997, "weights_of_dense": 1.002}
-    line |= {"frechet_distance": 9.0, "frechet_to_data": 20.0, "class_accuracy": 0.4, "ssim": 0.5, "mse": 0.05}
-    machine = {"device": "A GPU", "torch": "2.11", "tf32": False, "command": "modes"}
-    (tmp_path / "modes.json").write_text(json.dumps({"rows": [line], **machine}))
-    keep(tmp_path / "results", "ours", distance=1.0, trace=[(10, 1.0)])
+def test_a_compensation_mode_is_told_with_what_it_stores_and_loses_of_fulls_gain(tmp_path: Path) -> None:
+    for method, distance, stored in (("none", 50.0, 1.0), ("within-1.1", 14.0, 1.097), ("ours", 10.0, 1.5)):
+        keep(tmp_path / "results", method, budget=0.4997, distance=distance, trace=[(10, 1.0)], stored=stored)
     write(tmp_path)
-    assert row(tmp_path, "compensation", "uniform:0.5", "bias")[:2] == ["49.97%", "1.002 x"]
+    limited = row(tmp_path, "compensation", "full, within 1.1 x")
+    assert (limited[1], limited[2], limited[-2:]) == ("1.097 x", "14.000", ["10.0%", "1"])
+    assert row(tmp_path, "compensation", "none")[-2] == "100.0%"
+    assert row(tmp_path, "compensation", "full")[-2] == "0.0%"
+    assert set(row(tmp_path, "compensation", "bias")) == {"–"}
+
+
+def test_searches_by_another_objective_stand_beside(tmp_path: Path) -> None:
+    keep(tmp_path / "results", "ours", distance=1.0, trace=[(10, 1.0)])
+    for method, distance in (("ours", 3.0), ("uniform", 6.0)):
+        keep(tmp_path / "by-mse", method, distance=distance, trace=[(10, 1.0)])
+    write(tmp_path)
+    assert row(tmp_path, "objective", "37.5%", "ours") == ["3.00 (1 seed)", "1.00 (1 seed)"]
+    assert row(tmp_path, "distance-mse", "ours")[1] == "0.50 (1 seed)"
+
+
+def test_conditions_are_told(tmp_path: Path) -> None:
+    keep(tmp_path / "results", "ours", distance=1.0, trace=[(10, 1.0)])
+    keep(tmp_path / "by-mse", "ours", distance=None, trace=[(10, 1.0)])
+    write(tmp_path)
     text = (tmp_path / "quality.md").read_text()
     assert "N = 10,000 images" in text
-    assert "A GPU, torch 2.11, float32: 1 searches and evaluations" in text
-    assert "A GPU, torch 2.11, TF32: 2 searches and evaluations" in text
+    assert "A GPU, torch 2.11, TF32: 3 searches and evaluations" in text
 
 
 def test_a_document_that_is_behind_its_results_is_noticed(tmp_path: Path) -> None:
@@ -115,7 +140,7 @@ def test_a_document_that_is_behind_its_results_is_noticed(tmp_path: Path) -> Non
 def test_results_of_different_probes_are_not_put_side_by_side(tmp_path: Path) -> None:
     keep(tmp_path / "results", "uniform", distance=1.0, trace=[(10, 1.0)])
     keep(tmp_path / "results", "ours", distance=1.0, trace=[(10, 1.0)])
-    path = tmp_path / "results/ours_0.375_seed0.json"
+    path = tmp_path / "results/ours_0.3747_seed0.json"
     result = json.loads(path.read_text())
     result["options"]["probes"] = 5
     path.write_text(json.dumps(result))

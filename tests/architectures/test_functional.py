@@ -1,0 +1,63 @@
+from collections.abc import Callable
+
+import pytest
+import torch
+from torch.nn import functional as F
+
+from diffes.architectures import functional
+from diffes.architectures.functional import attend, gated_sum, modulated_norm
+from diffes.precision import tf32
+
+
+def some() -> tuple[torch.Tensor, ...]:
+    generator = torch.Generator().manual_seed(0)
+    return tuple(torch.randn(2, 3, 16, 8, generator=generator) for _ in range(3))
+
+
+def test_on_a_cpu_nothing_is_rounded() -> None:
+    queries, keys, values = some()
+    with tf32():
+        assert torch.equal(attend(queries, keys, values), F.scaled_dot_product_attention(queries, keys, values))
+
+
+def test_where_products_round_to_tf32_ten_bits_are_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    queries, keys, values = some()
+    exact = attend(queries, keys, values)
+    monkeypatch.setattr(functional, "rounds_to_tf32", lambda _: True)
+
+    rounded = attend(queries, keys, values)
+
+    assert rounded.dtype == torch.float32
+    assert 0 < float((rounded - exact).abs().max()) < 4 * 2**-11
+
+
+def test_norm_and_gate_are_what_they_say() -> None:
+    x, scale, shift = torch.randn(2, 5, 8), torch.randn(2, 1, 8), torch.randn(2, 1, 8)
+    ones, by_hand = (
+        torch.ones(8),
+        (x - x.mean(-1, keepdim=True)) / (x.var(-1, keepdim=True, correction=0) + 1e-3).sqrt(),
+    )
+    torch.testing.assert_close(modulated_norm(x, scale, shift, ones, 1e-3), by_hand * scale + shift)
+    assert torch.equal(gated_sum(x, scale, ones), x + scale * ones)
+
+
+def test_a_kernel_is_compiled_once_and_only_where_products_round_to_tf32(monkeypatch: pytest.MonkeyPatch) -> None:
+    compiled: list[object] = []
+
+    def compiling(function: Callable[..., torch.Tensor], *, dynamic: bool) -> Callable[..., torch.Tensor]:
+        assert dynamic, "every batch would be compiled anew"
+        compiled.append(function)
+        return function
+
+    monkeypatch.setattr(torch, "compile", compiling)
+    functional._compiled.cache_clear()
+    x, gate = torch.randn(2, 5, 8), torch.randn(2, 1, 8)
+
+    gated_sum(x, gate, x)
+    assert not compiled
+    monkeypatch.setattr(functional, "rounds_to_tf32", lambda _: True)
+    for _ in range(2):
+        gated_sum(x, gate, x)
+
+    functional._compiled.cache_clear()
+    assert len(compiled) == 1
