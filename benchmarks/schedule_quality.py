@@ -4,7 +4,8 @@
         --compensation none --compensation full -n 5000 --device cuda --out results.json
 
 `--guidance` may be repeated: every schedule and the dense model are sampled at every scale, from the same noise, and
-each one's best scale is reported. Schedules and calibration are made for the first.
+each one's best scale is reported. Schedules and calibration are made for the first. `--calibration-data` takes second
+moments from noised images of a folder instead of the model's own trajectories.
 
 Runs on the checkpoint in memory (no export), float32; `--tf32` lets a GPU round products to TF32 while sampling.
 """
@@ -26,6 +27,7 @@ from diffes.files import write_text_atomically
 from diffes.precision import full_float32, tf32
 from diffes.presets import dense_schedule
 from diffes.pruning.calibration import Calibration, CalibrationSpec, calibrate
+from diffes.pruning.data import looking_at
 from diffes.pruning.mode import Compensation
 from diffes.pruning.model import PrunedModel
 from diffes.pruning.spec import read_damping
@@ -124,7 +126,8 @@ def _calibrated(checkpoint: Checkpoint, options: argparse.Namespace) -> Calibrat
     )
     if options.calibration and options.calibration.exists():
         return Calibration.load(options.calibration, checkpoint)
-    made = calibrate(checkpoint, spec, device=options.device)
+    spec = looking_at(spec, options.calibration_data)
+    made = calibrate(checkpoint, spec, data=options.calibration_data, device=options.device)
     if options.calibration:
         made.save(options.calibration)
     return made
@@ -146,6 +149,8 @@ def _document(
         "steps": options.steps,
         "guidance": options.guidance,
         "damping": options.damping,
+        "moments": "trajectories" if options.calibration_data is None else "noised data",
+        "calibration_images": options.calibration_images,
         "rows": rows,
         "best": best,
     }
@@ -163,6 +168,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--guidance", type=float, action="append", default=None, help="default: 1.5")
     parser.add_argument("--calibration", type=Path, default=None, help="file to read, or to write if there is none")
     parser.add_argument("--calibration-images", type=int, default=128)
+    parser.add_argument("--calibration-data", type=Path, default=None, help="folder of images to take moments from")
     parser.add_argument("--damping", type=read_damping, default="auto", help="auto or a share of the mean variance")
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--tf32", action="store_true")

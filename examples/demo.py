@@ -68,7 +68,17 @@ def _search(schedule: Path) -> None:
     if schedule.exists():
         console.print(f"[bold]search[/]: {schedule} is there, using it")
         return
-    command = ["search", "--effort", "quick", "--macs", str(MACS), "--out", str(schedule.parent)]
+    command = [
+        "search",
+        "--effort",
+        "quick",
+        "--objective",
+        "features",
+        "--macs",
+        str(MACS),
+        "--out",
+        str(schedule.parent),
+    ]
     _diffes(*command, *(["--resume"] if schedule.parent.exists() else []))
 
 
