@@ -73,7 +73,7 @@ class SearchOptions(BaseModel):
     features: str | None = None
     population: int = Field(default_factory=_population, ge=4)
     elite: int = Field(default=4, ge=1)
-    generations: int = Field(default=8, ge=0)
+    generations: int = Field(default=6, ge=0)
     probes: int = Field(default=8, ge=1, le=1 << 12)
     screen_probes: int | None = Field(default=2, ge=1)
     table: TableMethod = "teacher-forced"
