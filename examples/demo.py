@@ -29,6 +29,7 @@ from sheet import contact_sheet
 
 OUT = Path("out")
 MACS = 0.375  # share of MACs removed
+MEMORY = 1.2  # times the dense weights, with all that makes up for what is pruned
 PORT = 3000
 READY_SECONDS = 120
 SEED = 100  # of the first class
