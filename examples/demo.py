@@ -69,18 +69,9 @@ def _search(schedule: Path) -> None:
     if schedule.exists():
         console.print(f"[bold]search[/]: {schedule} is there, using it")
         return
-    command = [
-        "search",
-        "--effort",
-        "quick",
-        "--objective",
-        "features",
-        "--macs",
-        str(MACS),
-        "--out",
-        str(schedule.parent),
-    ]
-    _diffes(*command, *(["--resume"] if schedule.parent.exists() else []))
+    judged = ["--objective", "features", "--memory", str(MEMORY)]
+    command = ["search", "--effort", "quick", *judged, "--macs", str(MACS)]
+    _diffes(*command, "--out", str(schedule.parent), *(["--resume"] if schedule.parent.exists() else []))
 
 
 def _export(schedule: Path, bundle: Path) -> None:
