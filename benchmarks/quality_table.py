@@ -115,15 +115,25 @@ def absolute_table(study: Study) -> str:
     rows = [_dense_row(study)]
     for budget in sorted(BUDGETS):
         for method in METHODS:
-            seeds = [s for s in SEEDS if study.measure(Run(method, budget, s), "mse") is not None]
-            removed = [study.results[Run(method, budget, s)]["macs_removed"] for s in seeds]
-            cells = [
-                _mean([study.measure(Run(method, budget, s), name) for s in seeds], form)
-                for name, (_, form) in _MEASURES.items()
-            ]
-            counted = str(len(seeds)) if seeds else MISSING
-            rows.append([f"{budget:.1%}", method, _mean(removed, "{:.2%}"), *cells, counted])
+            runs = _measured(study, method, budget)
+            removed = _told(study, runs, "macs_removed", "{:.2%}")
+            rows.append([f"{budget:.1%}", method, removed, *_measures(study, runs), str(len(runs) or MISSING)])
     return _markdown(heads, rows)
+
+
+def _measured(study: Study, method: str, budget: float) -> list[Run]:
+    """A method's runs whose images were judged."""
+    runs = (Run(method, budget, seed) for seed in SEEDS)
+    return [run for run in runs if study.measure(run, "mse") is not None]
+
+
+def _measures(study: Study, runs: Sequence[Run]) -> list[str]:
+    return [_mean([study.measure(run, name) for run in runs], form) for name, (_, form) in _MEASURES.items()]
+
+
+def _told(study: Study, runs: Sequence[Run], name: str, form: str) -> str:
+    """Mean of what the results say themselves."""
+    return _mean([study.results[run][name] for run in runs], form)
 
 
 def _dense_row(study: Study) -> list[str]:
@@ -151,30 +161,31 @@ def compensation_table(study: Study) -> str:
     """Memory against quality of compensation modes, each searched for by itself."""
     heads = ["compensation", "MACs removed", "weights, of dense", *(head for head, _ in _MEASURES.values())]
     heads += ["of full's gain lost", "seeds"]
-    none, full = (_mean_over_seeds(study, method, "frechet_distance") for method in ("none", "ours"))
     rows = []
     for method in (*MODES, "ours"):
-        runs = [Run(method, MODES_BUDGET, seed) for seed in SEEDS]
-        runs = [run for run in runs if study.measure(run, "mse") is not None]
-        told = [study.results[run] for run in runs]
-        measures = [_mean([study.measure(run, name) for run in runs], form) for name, (_, form) in _MEASURES.items()]
-        own = _mean_over_seeds(study, method, "frechet_distance")
-        lost = MISSING if None in (own, none, full) else f"{(own - full) / (none - full):.1%}"  # type: ignore[operator]
-        removed = _mean([result["macs_removed"] for result in told], "{:.2%}")
-        stored = _mean([result["weights_of_dense"] for result in told], "{:.3f} x")
-        rows.append([_mode_name(method), removed, stored, *measures, lost, str(len(runs) or MISSING)])
+        runs = _measured(study, method, MODES_BUDGET)
+        removed = _told(study, runs, "macs_removed", "{:.2%}")
+        stored = _told(study, runs, "weights_of_dense", "{:.3f} x")
+        lost = _share_lost(study, method)
+        told = [removed, stored, *_measures(study, runs), MISSING if lost is None else f"{lost:.1%}"]
+        rows.append([_mode_name(method), *told, str(len(runs) or MISSING)])
     return _markdown(heads, rows)
+
+
+def _share_lost(study: Study, method: str) -> float | None:
+    """What a mode loses of full compensation's gain over none, in Fréchet distances averaged over seeds."""
+    measure = partial(study.measure, name="frechet_distance")
+    found = [_over_seeds(measure, each, MODES_BUDGET) for each in (method, "none", "ours")]
+    if not all(found):
+        return None
+    own, none, full = (sum(distances) / len(distances) for distances in found)
+    return (own - full) / (none - full)
 
 
 def _mode_name(method: str) -> str:
     own = RUNS[method]
     limit = f", within {own['memory']:g} x" if "memory" in own else ""
     return f"{own.get('compensation', 'full')}{limit}"
-
-
-def _mean_over_seeds(study: Study, method: str, measure: str) -> float | None:
-    found = _over_seeds(lambda run: study.measure(run, measure), method, MODES_BUDGET)
-    return sum(found) / len(found) if found else None
 
 
 def objective_table(study: Study, by_mse: Study) -> str:

@@ -8,8 +8,8 @@ All runs share one calibration, compensation, probes by seed, and held-out probe
 noise. What is in OUT is not done again; an unfinished search goes on from its folder in WORK. Before each piece of
 work the time left is compared with what such a piece took before; what does not fit is left for the next time.
 
-Several processes may share OUT and WORK if none is given another's runs: a search leaves a GPU idle in between, so
-three side by side (`--only search`) take little longer than one.
+Several processes may share OUT and WORK if none is given another's runs. Side by side on one GPU (`--only search`) they
+fill what a search leaves idle while it screens on few probes.
 
 `--set NAME=VALUE` gives every search another option (search/options.py), VALUE as JSON.
 """

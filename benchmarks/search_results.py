@@ -12,7 +12,7 @@ import torch
 from diffes.checkpoint import Checkpoint
 from diffes.errors import SearchError
 from diffes.files import write_text_atomically
-from diffes.pruning.cost import compensated_numbers
+from diffes.pruning.cost import weights_of_dense
 from diffes.pruning.mode import Compensation
 from diffes.schedule import Schedule
 from search.memo import code_version
@@ -23,8 +23,7 @@ from search.presets import preset
 # rounded down. At 3/8 itself, tied widths would have to give a level more, 1.2 % of all, where separate ones give 0.2 %
 BUDGETS = (0.3747, 0.2498, 0.4997, 0.6246)
 SEEDS = (0, 1, 2)
-# Every method is judged by this. Under mse, which counts another image of the same class as badly as a poor one, the
-# best schedules have half as much Fréchet distance again: benchmarks/results/search_methods_mse
+# every method searches by this; what they found by mse is in benchmarks/results/search_methods_mse (docs/quality.md)
 OBJECTIVE = "features"
 # beside the thorough preset of each method
 METHODS: dict[str, dict[str, Any]] = {
@@ -136,7 +135,7 @@ def result_of(run: Run, search: Path, machine: dict[str, Any], checkpoint: Check
         "held_out": chosen["held_out"],
         "uniform_held_out": log["uniform"]["held_out"],
         "macs_removed": schedule.cost.macs_removed,
-        "weights_of_dense": weights_of_dense(schedule, checkpoint),
+        "weights_of_dense": weights_of_dense(checkpoint, schedule.plans, Compensation.parse(schedule.compensation)),
         "evaluations": log["evaluations"],
         "schedules": log["schedules"],
         "trace": [{name: generation[name] for name in trace} for generation in log["generations"]],
@@ -148,13 +147,6 @@ def result_of(run: Run, search: Path, machine: dict[str, Any], checkpoint: Check
         "schedule": schedule.model_dump(mode="json", by_alias=True),
         "evaluation": None,
     }
-
-
-def weights_of_dense(schedule: Schedule, checkpoint: Checkpoint) -> float:
-    """All weights that an export of a schedule and the dense model stores, over the dense model's alone."""
-    dense = sum(tensor.numel() for tensor in checkpoint.weights().values())
-    mode = Compensation.parse(schedule.compensation)
-    return 1 + compensated_numbers(checkpoint.architecture, schedule.plans, mode) / dense
 
 
 def machine_of(device: str, command: str, *, tf32: bool) -> dict[str, Any]:

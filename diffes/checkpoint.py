@@ -82,6 +82,11 @@ class Checkpoint:
         """diffusers' state dict of the denoiser, on CPU, in the dtype of the files."""
         return read_state(self.denoiser_folder)
 
+    @cached_property
+    def numbers(self) -> int:
+        """How many numbers the denoiser's weights are, its condition's included; reads them all the first time."""
+        return sum(tensor.numel() for tensor in self.weights().values())
+
     def weights(self) -> dict[str, Tensor]:
         """The denoiser's tensors in its architecture's names and layouts, in the dtype of the file."""
         return self.architecture.convert(self.denoiser_state())

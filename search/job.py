@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
+import numpy as np
 import torch
 from rich.console import Console
 
@@ -112,6 +113,7 @@ def _open(
         torch.set_num_threads(options.threads)
     require_device(options.device)
     problem = Problem.of(checkpoint, options, latency)
+    problem.affordable(np.zeros(problem.budget.savings.shape))  # now, not once the error table is measured
     new = SearchState(options=options, model=checkpoint.identity, code=code_version(), budget=problem.budget_digest)
     state = open_state(out, new, resume=resume)
     log = Logbook(state, out, Reporter(console or Console(stderr=True)), problem.dense_macs)

@@ -21,20 +21,13 @@ Mask = NDArray[np.bool_]
 Float64 = NDArray[np.float64]
 
 
-@dataclass(frozen=True)
-class Palette:
-    """Numbers that levels store [genes of a stage, levels + 1], and how many may be stored in all."""
-
-    sizes: NDArray[np.int64]
-    room: int
-
-
-def choose_palette(errors: Float64, budget: Budget, memory: Palette) -> Mask | None:
+def choose_palette(errors: Float64, budget: Budget, sizes: NDArray[np.int64], room: int) -> Mask | None:
     """Levels [genes of a stage, levels + 1] open to every stage; None if none that fit save enough.
 
-    errors [genes, levels + 1]. Level 0 is always open; whatever room is left opens the smallest levels.
+    errors [genes, levels + 1]; sizes [genes of a stage, levels + 1] are the numbers a level stores, `room` is how many
+    all open ones may. Level 0 is always open; whatever room is left opens the smallest levels.
     """
-    market = _Market.of(errors, budget, memory)
+    market = _Market.of(errors, budget, sizes, room)
     low, high = _LOWEST, _HIGHEST  # prices of numbers: too low a price fills more than the room
     best = market.opened(high)
     if best is None or not market.fits(best):
@@ -53,25 +46,25 @@ def choose_palette(errors: Float64, budget: Budget, memory: Palette) -> Mask | N
 class _Market:
     """Errors and savings [stages, genes of a stage, levels + 1] and sizes [genes of a stage, levels + 1].
 
-    Errors are scaled by the least there is without a memory limit, sizes by the room.
+    Errors are scaled by the least there is without a memory limit.
     """
 
     errors: Float64
     savings: NDArray[np.int64]
     wanted: int
-    sizes: Float64
+    sizes: NDArray[np.int64]
+    room: int
 
     @classmethod
-    def of(cls, errors: Float64, budget: Budget, memory: Palette) -> "_Market":
-        shape = -1, *memory.sizes.shape
+    def of(cls, errors: Float64, budget: Budget, sizes: NDArray[np.int64], room: int) -> "_Market":
+        shape = -1, *sizes.shape
         useful = np.where(budget.useful, errors, np.inf)
         unlimited = float(errors[np.arange(len(errors)), solve_knapsack(errors, budget)].sum())
         scaled = useful / unlimited if unlimited > 0 else useful
-        sizes = memory.sizes / max(memory.room, 1)
-        return cls(scaled.reshape(shape), budget.savings.reshape(shape), max(budget.wanted, 1), sizes)
+        return cls(scaled.reshape(shape), budget.savings.reshape(shape), max(budget.wanted, 1), sizes, room)
 
     def fits(self, palette: Mask) -> bool:
-        return float(self.sizes[palette].sum()) <= 1
+        return int(self.sizes[palette].sum()) <= self.room
 
     def opened(self, price: float) -> Mask | None:
         """The palette at a price of numbers and the lowest price of savings that meets the budget."""
@@ -87,12 +80,12 @@ class _Market:
 
     def filled(self, palette: Mask) -> Mask:
         """The palette with the smallest other levels added as long as there is room."""
-        found, used = palette.copy(), float(self.sizes[palette].sum())
+        found, left = palette.copy(), self.room - int(self.sizes[palette].sum())
         smallest = np.argsort(self.sizes, axis=None, kind="stable")
         for gene, level in zip(*np.unravel_index(smallest, found.shape), strict=True):
-            if not found[gene, level] and used + self.sizes[gene, level] <= 1:
+            if not found[gene, level] and self.sizes[gene, level] <= left:
                 found[gene, level] = True
-                used += float(self.sizes[gene, level])
+                left -= int(self.sizes[gene, level])
         return found
 
     def _saving(self, saving_price: float, price: float) -> Mask | None:
@@ -115,10 +108,11 @@ class _Market:
         palette[np.arange(genes)[None, :], values.argmin(axis=2)] = True
         palette[:, 0] = True
         toggle = np.eye(levels, dtype=np.bool_)[1:, None, :]
+        prices = price / max(self.room, 1) * self.sizes
         while True:
             candidates = np.concatenate([palette[None], palette[None] ^ toggle])  # [1 + toggles, genes, levels]
             kept = np.where(candidates[:, None], values[None], np.inf).min(axis=3).sum(axis=1)
-            costs = kept + price * np.where(candidates, self.sizes, 0).sum(axis=2)
+            costs = kept + np.where(candidates, prices, 0).sum(axis=2)
             best = costs.argmin(axis=0)
             if not best.any():
                 return palette

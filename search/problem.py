@@ -5,7 +5,6 @@ from dataclasses import dataclass
 from math import inf
 from pathlib import Path
 
-import numpy as np
 import torch
 from pydantic import JsonValue
 
@@ -55,7 +54,7 @@ class Problem:
 
     @classmethod
     def of(cls, checkpoint: Checkpoint, options: SearchOptions, latency: PlanLatency | None = None) -> "Problem":
-        """SearchError for a budget or memory limit out of reach or genes that cannot be laid out, before anything runs.
+        """SearchError for a budget out of reach or genes that cannot be laid out, before anything is run.
 
         InvalidInput or QualityError for an objective that cannot judge this model.
         """
@@ -77,9 +76,9 @@ class Problem:
             device=options.device,
             batch=options.batch,
         )
-        memory = _memory_of(checkpoint, options, space)
-        if memory is not None:
-            memory.within(np.zeros(budget.savings.shape), budget)
+        memory = None
+        if options.memory is not None:
+            memory = MemoryLimit(checkpoint, space, Compensation.parse(options.compensation), options.memory)
         return cls(checkpoint, options, space, budget, path, step_stages, levels, objective, memory)
 
     @property
@@ -88,7 +87,10 @@ class Problem:
         return BudgetRange(self.budget, self.budget.asking(self.options.shares.high))
 
     def affordable(self, errors: Errors) -> Budget:
-        """The budget with the levels left that the memory limit allows together, those of least error."""
+        """The budget with the levels left that the memory limit allows together, those of least error.
+
+        SearchError if the limit cannot be kept, whatever the errors.
+        """
         return self.budget if self.memory is None else self.memory.within(errors, self.budget)
 
     def fits(self, genome: Genome) -> bool:
@@ -170,12 +172,6 @@ class Problem:
             "probes": ["held out" if held_out else "search", rows.start, rows.stop],
         }
         return memo_key(options | conditions)
-
-
-def _memory_of(checkpoint: Checkpoint, options: SearchOptions, space: GenomeSpace) -> MemoryLimit | None:
-    if options.memory is None:
-        return None
-    return MemoryLimit.of(checkpoint, space, Compensation.parse(options.compensation), options.memory)
 
 
 def require_device(name: str) -> None:

@@ -7,6 +7,7 @@ stored is the exception: plans that keep as much of a layer share what makes up 
 from collections.abc import Iterable
 
 from diffes.architectures import Architecture, PrunableLayer
+from diffes.checkpoint import Checkpoint
 from diffes.pruning.mode import Compensation
 from diffes.pruning.prefix import used_keeps
 from diffes.schedule import StagePlan
@@ -34,6 +35,11 @@ def _factor_size(layer: PrunableLayer, plan: StagePlan, compensation: Compensati
     if compensation.kind != "low-rank" or layer.kept(plan) == layer.units:
         return 0
     return min(compensation.rank, layer.entry) * (layer.entry + layer.outputs)
+
+
+def weights_of_dense(checkpoint: Checkpoint, plans: Iterable[StagePlan], compensation: Compensation) -> float:
+    """All weights that an export of these plans and the dense model stores, over the dense model's alone."""
+    return 1 + compensated_numbers(checkpoint.architecture, plans, compensation) / checkpoint.numbers
 
 
 def compensated_numbers(architecture: Architecture, plans: Iterable[StagePlan], compensation: Compensation) -> int:

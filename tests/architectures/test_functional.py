@@ -32,11 +32,8 @@ def test_where_products_round_to_tf32_ten_bits_are_kept(monkeypatch: pytest.Monk
 
 
 def test_norm_and_gate_are_what_they_say() -> None:
-    x, scale, shift = torch.randn(2, 5, 8), torch.randn(2, 1, 8), torch.randn(2, 1, 8)
-    ones, by_hand = (
-        torch.ones(8),
-        (x - x.mean(-1, keepdim=True)) / (x.var(-1, keepdim=True, correction=0) + 1e-3).sqrt(),
-    )
+    x, scale, shift, ones = torch.randn(2, 5, 8), torch.randn(2, 1, 8), torch.randn(2, 1, 8), torch.ones(8)
+    by_hand = (x - x.mean(-1, keepdim=True)) / (x.var(-1, keepdim=True, correction=0) + 1e-3).sqrt()
     torch.testing.assert_close(modulated_norm(x, scale, shift, ones, 1e-3), by_hand * scale + shift)
     assert torch.equal(gated_sum(x, scale, ones), x + scale * ones)
 

@@ -51,7 +51,7 @@ def test_what_is_counted_is_what_the_pruned_model_stores(
 ) -> None:
     dense = tiny_checkpoint.architecture.dense
     space = GenomeSpace.of(dense, 3, genes)
-    memory = MemoryLimit.of(tiny_checkpoint, space, Compensation.parse(mode), 2.0)
+    memory = MemoryLimit(tiny_checkpoint, space, Compensation.parse(mode), 2.0)
     for seed in range(3):
         genome = random_genome(space, seed)
         model = PrunedModel(tiny_checkpoint.architecture, tiny_weights, tiny_calibration, mode)

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from search.budget import Budget
 from search.knapsack import solve_knapsack
-from search.palette import Palette, choose_palette
+from search.palette import choose_palette
 
 STAGES, GENES, LEVELS = 3, 2, 3  # levels beside level 0
 
@@ -50,7 +50,7 @@ def test_a_palette_fits_and_is_close_to_the_best_there_is(room: int) -> None:
     ratios = []
     for seed in range(25):
         errors, budget, sizes = instance(seed)
-        palette = choose_palette(errors, budget, Palette(sizes, room))
+        palette = choose_palette(errors, budget, sizes, room)
         best = exhaustive(errors, budget, sizes, room)
         if palette is None:
             assert best == np.inf
@@ -66,26 +66,26 @@ def test_a_palette_fits_and_is_close_to_the_best_there_is(room: int) -> None:
 
 def test_with_room_for_everything_nothing_is_given_up() -> None:
     errors, budget, sizes = instance(0)
-    palette = choose_palette(errors, budget, Palette(sizes, int(sizes.sum())))
+    palette = choose_palette(errors, budget, sizes, int(sizes.sum()))
     assert palette is not None
     assert palette.all()
 
 
 def test_less_room_never_helps() -> None:
     errors, budget, sizes = instance(1)
-    found = [choose_palette(errors, budget, Palette(sizes, room)) for room in (10, 22, 34, 100)]
+    found = [choose_palette(errors, budget, sizes, room) for room in (10, 22, 34, 100)]
     losses = [least(errors, budget, palette) for palette in found if palette is not None]
     assert losses == sorted(losses, reverse=True)
 
 
 def test_without_room_for_what_the_budget_needs_there_is_none() -> None:
     errors, budget, sizes = instance(2, share=0.9)
-    assert choose_palette(errors, budget, Palette(sizes, 0)) is None
+    assert choose_palette(errors, budget, sizes, 0) is None
 
 
 def test_a_forbidden_level_is_not_relied_on() -> None:
     errors, budget, sizes = instance(3)
     errors[:, LEVELS] = np.inf
-    palette = choose_palette(errors, budget, Palette(sizes, 40))
+    palette = choose_palette(errors, budget, sizes, 40)
     assert palette is not None
     assert least(errors, budget, palette) < np.inf
