@@ -204,7 +204,12 @@ class SearchOptions(BaseModel):
     def difference(self, other: "SearchOptions") -> str:
         """Fields that make `other` a different search, as `name: ours → theirs`; empty if none.
 
-        Where a latency table lies makes none: what it says is compared as the budget's digest.
+        Where a latency table lies makes none: what it says is compared as the budget's digest. Nor does which GPU of a
+        machine is taken.
         """
-        ours, theirs = (options.model_dump(exclude={"time_limit", "latency_table"}) for options in (self, other))
+        elsewhere = {"time_limit", "latency_table", "device"}
+        ours, theirs = (
+            options.model_dump(exclude=elsewhere) | {"device": options.device.partition(":")[0]}
+            for options in (self, other)
+        )
         return ", ".join(f"{name}: {ours[name]} → {theirs[name]}" for name in ours if ours[name] != theirs[name])

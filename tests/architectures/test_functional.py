@@ -1,4 +1,4 @@
-from collections.abc import Callable
+import sys
 
 import pytest
 import torch
@@ -6,6 +6,7 @@ from torch.nn import functional as F
 
 from diffes.architectures import functional
 from diffes.architectures.functional import attend, gated_sum, modulated_norm
+from diffes.errors import BackendError
 from diffes.precision import tf32
 
 
@@ -38,23 +39,26 @@ def test_norm_and_gate_are_what_they_say() -> None:
     assert torch.equal(gated_sum(x, scale, ones), x + scale * ones)
 
 
-def test_a_kernel_is_compiled_once_and_only_where_products_round_to_tf32(monkeypatch: pytest.MonkeyPatch) -> None:
-    compiled: list[object] = []
+def test_kernels_are_taken_only_where_products_round_to_tf32(monkeypatch: pytest.MonkeyPatch) -> None:
+    kernels = pytest.importorskip("diffes.architectures.kernels", reason="Triton is not made for this platform")
+    taken: list[str] = []
+    monkeypatch.setattr(kernels, "modulated_norm", lambda *_: taken.append("norm"))
+    monkeypatch.setattr(kernels, "gated_sum", lambda *_: taken.append("gate"))
+    x, gate, ones = torch.randn(2, 5, 8), torch.randn(2, 1, 8), torch.ones(8)
 
-    def compiling(function: Callable[..., torch.Tensor], *, dynamic: bool) -> Callable[..., torch.Tensor]:
-        assert dynamic, "every batch would be compiled anew"
-        compiled.append(function)
-        return function
+    gated_sum(x, gate, modulated_norm(x, gate, gate, ones, 1e-5))
+    assert not taken
 
-    monkeypatch.setattr(torch, "compile", compiling)
-    functional._compiled.cache_clear()
-    x, gate = torch.randn(2, 5, 8), torch.randn(2, 1, 8)
-
-    gated_sum(x, gate, x)
-    assert not compiled
     monkeypatch.setattr(functional, "rounds_to_tf32", lambda _: True)
-    for _ in range(2):
-        gated_sum(x, gate, x)
+    gated_sum(x, gate, x)
+    modulated_norm(x, gate, gate, ones, 1e-5)
+    assert taken == ["gate", "norm"]
 
-    functional._compiled.cache_clear()
-    assert len(compiled) == 1
+
+def test_a_gpu_without_triton_is_an_error_that_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(functional, "rounds_to_tf32", lambda _: True)
+    monkeypatch.delattr("diffes.architectures.kernels", raising=False)
+    monkeypatch.setitem(sys.modules, "diffes.architectures.kernels", None)
+    x = torch.randn(2, 5, 8)
+    with pytest.raises(BackendError, match="triton"):
+        gated_sum(x, x, x)

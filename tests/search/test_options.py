@@ -73,6 +73,12 @@ def test_another_time_limit_is_the_same_search() -> None:
     assert small_options(seed=1).difference(small_options()) == "seed: 1 → 0"
 
 
+def test_another_gpu_of_the_machine_is_the_same_search_a_cpu_is_another() -> None:
+    first, second, cpu = (small_options(device=name) for name in ("cuda:0", "cuda:1", "cpu"))
+    assert first.difference(second) == ""
+    assert "device: cuda → cpu" in first.difference(cpu)
+
+
 @pytest.mark.parametrize(
     "values",
     [{}, {"macs": 0.3, "weights": 0.3}, {"latency": 0.3}, {"macs": 0.3, "latency_table": "t.json"}],
