@@ -13,13 +13,12 @@ once, with the 1 of (1 + scale) already added; the step takes `modulation` [B, L
 [B, 2, D].
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from diffes.architectures.base import (
     Entry,
@@ -31,8 +30,8 @@ from diffes.architectures.base import (
 )
 from diffes.architectures.dit_condition import DiTCondition
 from diffes.architectures.dit_weights import convert
-from diffes.architectures.functional import attend, gated_sum, modulated_norm
 from diffes.errors import CheckpointError
+from diffes.kernels import Branch, Norm, gated_norm, gelu_linear, linear, modulated_norm, self_attention
 from diffes.schedule import BlockPlan, StagePlan
 
 _MLP_NORM_EPS = 1e-5  # of configs that name none, as in diffusers
@@ -220,54 +219,46 @@ class DiTStep(nn.Module):
     def resume(self, first: int, x: Tensor, modulation: Tensor, final_modulation: Tensor) -> Tensor:
         """The rest of a step from block `first` on, whose input is x [B, tokens, D]."""
         w: Any = self.weights
-        for index, block in enumerate(self.plan[first:], first):
+        # of each block shift, scale and gate of attention, then of the MLP: six of [B, 1, D]
+        modulations = [modulation[:, index].split(1, 1) for index in range(first, len(self.plan))]
+        norms = self._norms(modulations, final_modulation)
+        h = modulated_norm(x, next(norms))
+        for index, (_, _, gate1, _, _, gate2) in enumerate(modulations, first):
             if self.entry is not None:
                 self.entry(index, x)
-            shift1, scale1, gate1, shift2, scale2, gate2 = modulation[:, index].split(1, 1)  # six of [B, 1, D]
-            at = w.blocks.get_submodule(str(index))
-            h = self._norm(x, scale1, shift1, _ADA_NORM_EPS)
-            x = gated_sum(x, gate1, self._attention(h, at, index, block.heads))
-            h = self._norm(x, scale2, shift2, self.dit.mlp_norm_eps)
-            x = gated_sum(x, gate2, self._mlp(h, at, index, block.channels))
+            at, block = w.blocks.get_submodule(str(index)), self.plan[index]
+            x, h = gated_norm(x, gate1, self._attention(h, at, index, block.heads), next(norms))
+            x, h = gated_norm(x, gate2, self._mlp(h, at, index, block.channels), next(norms))
+        return self._unpatchify(linear(h.flatten(0, 1), w.final.weight, w.final.bias))
+
+    def _norms(self, modulations: Sequence[tuple[Tensor, ...]], final_modulation: Tensor) -> Iterator[Norm]:
+        """The norm before every half, and the one after the last."""
+        ones = self.get_buffer("ones")
+        for shift1, scale1, _, shift2, scale2, _ in modulations:
+            yield Norm(scale1, shift1, ones, _ADA_NORM_EPS)
+            yield Norm(scale2, shift2, ones, self.dit.mlp_norm_eps)
         shift, scale = final_modulation.split(1, 1)
-        x = self._norm(x, scale, shift, _ADA_NORM_EPS)
-        return self._unpatchify(F.linear(x.flatten(0, 1), w.final.weight, w.final.bias))
+        yield Norm(scale, shift, ones, _ADA_NORM_EPS)
 
-    def _norm(self, x: Tensor, scale: Tensor, shift: Tensor, eps: float) -> Tensor:
-        return modulated_norm(x, scale, shift, self.get_buffer("ones"), eps)
-
-    def _attention(self, h: Tensor, at: Any, index: int, heads: int) -> Tensor:
+    def _attention(self, h: Tensor, at: Any, index: int, heads: int) -> Branch:
         entry = h.flatten(0, 1)  # [B*tokens, D]
         if heads == 0:
-            return self._skipped(entry, at.out)
-        rows, tokens = h.shape[:2]
-        qkv = F.linear(entry, at.qkv.weight, at.qkv.bias)
-        # [B*tokens, heads*3*d] -> three of [B, heads, tokens, d]; -1 where heads would stand, so that one traced
-        # graph serves every number of heads
-        parts = qkv.view(rows, tokens, -1, 3, self.dit.head_dim).permute(3, 0, 2, 1, 4).split(1)
-        q, k, v = (part.squeeze(0) for part in parts)
-        mixed = attend(q, k, v)
-        mixed = mixed.transpose(1, 2).contiguous().view(rows * tokens, -1)
-        return self._project(mixed, entry, at.out, f"blocks.{index}.out.weight")
+            return Branch(self._offset(entry, at.out))
+        qkv = linear(entry, at.qkv.weight, at.qkv.bias)
+        mixed = self_attention(qkv, (h.shape[0], self.dit.tokens), self.dit.head_dim)
+        return self._branch(mixed, entry, at.out, f"blocks.{index}.out.weight")
 
-    def _mlp(self, h: Tensor, at: Any, index: int, channels: int) -> Tensor:
+    def _mlp(self, h: Tensor, at: Any, index: int, channels: int) -> Branch:
         entry = h.flatten(0, 1)  # [B*tokens, D]
         if channels == 0:
-            return self._skipped(entry, at.fc2)
-        hidden = F.linear(entry, at.fc1.weight, at.fc1.bias)
-        hidden = F.gelu(hidden, approximate="tanh")
-        return self._project(hidden, entry, at.fc2, f"blocks.{index}.fc2.weight")
+            return Branch(self._offset(entry, at.fc2))
+        hidden = gelu_linear(entry, at.fc1.weight, at.fc1.bias)
+        return self._branch(hidden, entry, at.fc2, f"blocks.{index}.fc2.weight")
 
-    def _skipped(self, entry: Tensor, layer: Any) -> Tensor:
-        """All that is left of a skipped half: its bias [D], or what the factors make of its entry."""
-        offset = self._offset(entry, layer)
-        return offset.view(-1, self.dit.tokens, self.dit.width) if offset.dim() > 1 else offset
-
-    def _project(self, inputs: Tensor, entry: Tensor, layer: Any, name: str) -> Tensor:
+    def _branch(self, inputs: Tensor, entry: Tensor, layer: Any, name: str) -> Branch:
         if self.tap is not None:
             self.tap(name, inputs, entry)
-        out = torch.addmm(self._offset(entry, layer), inputs, layer.weight)
-        return out.view(-1, self.dit.tokens, self.dit.width)
+        return Branch(self._offset(entry, layer), inputs, layer.weight)
 
     @staticmethod
     def _offset(entry: Tensor, layer: Any) -> Tensor:
@@ -283,7 +274,7 @@ class DiTStep(nn.Module):
         patches = patches.permute(0, 2, 4, 1, 3, 5).reshape(-1, self.dit.latent_channels * p * p)
         w: Any = self.weights
         positions: Tensor = w.pos_embed
-        return F.linear(patches, w.patch.weight, w.patch.bias).view(-1, *positions.shape) + positions
+        return linear(patches, w.patch.weight, w.patch.bias).view(-1, *positions.shape) + positions
 
     def _unpatchify(self, patches: Tensor) -> Tensor:
         side, p, c = (

@@ -9,6 +9,7 @@ from diffes.architectures import architecture_for
 from diffes.architectures.dit import DiT
 from diffes.checkpoint import Checkpoint
 from diffes.errors import CheckpointError
+from diffes.kernels import Branch, value_of
 from diffes.pruning.mode import Compensation
 from diffes.pruning.prefix import resolve
 from diffes.schedule import BlockPlan, StagePlan
@@ -141,10 +142,10 @@ def test_factors_add_a_linear_map_of_the_entry_skipped_or_not(
     torch.testing.assert_close(after - before, entry @ left @ right, rtol=1e-4, atol=1e-4)
 
 
-def _recorded(attention: Callable[..., Tensor], seen: list[Any]) -> Callable[..., Tensor]:
-    def record(h: Tensor, *rest: Any) -> Tensor:
+def _recorded(attention: Callable[..., Branch], seen: list[Any]) -> Callable[..., Branch]:
+    def record(h: Tensor, *rest: Any) -> Branch:
         out = attention(h, *rest)
-        seen.append((h, out))
+        seen.append((h.flatten(0, 1), value_of(out, h).expand_as(h).flatten(0, 1)))
         return out
 
     return record

@@ -1,0 +1,82 @@
+"""The operators of a step. plain.py defines them; on a GPU, in arithmetic that may round, cuda.py is faster.
+
+Elsewhere, and wherever a graph is traced, they are the plain ones.
+"""
+
+from types import ModuleType
+
+import torch
+from torch import Tensor
+
+from diffes.errors import BackendError
+from diffes.kernels import plain
+from diffes.kernels.plain import Branch, Norm, value_of
+from diffes.precision import rounds_to_tf32
+
+_ROUNDED = (torch.bfloat16, torch.float16)
+
+
+def modulated_norm(x: Tensor, norm: Norm) -> Tensor:
+    """x [B, tokens, D] normed → like x."""
+    normed: Tensor = _of(x).modulated_norm(x, norm)
+    return normed
+
+
+def gated_norm(x: Tensor, gate: Tensor, branch: Branch, norm: Norm) -> tuple[Tensor, Tensor]:
+    """x [B, tokens, D] + gate [B, 1, D] * branch, and the norm of that; both like x."""
+    result: tuple[Tensor, Tensor] = _of(x).gated_norm(x, gate, branch, norm)
+    return result
+
+
+def linear(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+    """x [M, K] @ weight [N, K] transposed + bias [N] → [M, N]."""
+    result: Tensor = _of(x).linear(x, weight, bias)
+    return result
+
+
+def gelu_linear(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+    """The same through GELU (its tanh form)."""
+    result: Tensor = _of(x).gelu_linear(x, weight, bias)
+    return result
+
+
+def self_attention(qkv: Tensor, images: tuple[int, int], head_dim: int) -> Tensor:
+    """Attention within each image: qkv [B*tokens, heads*3*d], of each head q, k and v → [B*tokens, heads*d].
+
+    `images` is (B, tokens).
+    """
+    mixed: Tensor = _of(qkv).self_attention(qkv, images, head_dim)
+    return mixed
+
+
+def is_fast(x: Tensor) -> bool:
+    """Whether cuda.py works on this tensor: one on a GPU, of 16 bits or whose products round to TF32 now."""
+    return x.is_cuda and (x.dtype in _ROUNDED or rounds_to_tf32(x))
+
+
+def _of(x: Tensor) -> ModuleType:
+    if not is_fast(x):
+        return plain
+    try:  # Triton is only there beside torch's builds for GPUs, and only they come here
+        from diffes.kernels import cuda
+    except ImportError as error:
+        raise BackendError(
+            "fast arithmetic on this GPU needs Triton",
+            expected="the package triton, which torch's CUDA builds for Linux bring",
+            found=str(error),
+            remedy="Install it, or calculate in float32 without TF32.",
+        ) from error
+    return cuda
+
+
+__all__ = [
+    "Branch",
+    "Norm",
+    "gated_norm",
+    "gelu_linear",
+    "is_fast",
+    "linear",
+    "modulated_norm",
+    "self_attention",
+    "value_of",
+]

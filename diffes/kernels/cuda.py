@@ -1,0 +1,100 @@
+"""The operators of a step on a GPU: library products where they are fastest, our kernels between and around them.
+
+Candidates' names are remembered from process to process (choice.py).
+"""
+
+from collections.abc import Callable
+from functools import cache, partial
+from typing import TypeVar
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+from torch.nn.attention import SDPBackend, sdpa_kernel
+
+from diffes.kernels import attention, norms, plain
+from diffes.kernels.choice import fastest
+from diffes.kernels.plain import Branch, Norm
+from diffes.kernels.products import Tiling, product, tilings
+
+T = TypeVar("T")
+
+_LIBRARY = "library"
+_LIBRARY_ATTENTION = (SDPBackend.CUDNN_ATTENTION, SDPBackend.FLASH_ATTENTION, SDPBackend.EFFICIENT_ATTENTION)
+_ATTENTION_TILES = ((128, 64, 4), (128, 128, 8), (64, 64, 4), (64, 128, 4))  # queries, keys, warps
+
+modulated_norm = norms.modulated_norm
+
+
+def gated_norm(x: Tensor, gate: Tensor, branch: Branch, norm: Norm) -> tuple[Tensor, Tensor]:
+    """plain.gated_norm; a product in parts is added up by the kernel that reads it."""
+    offset, inputs, weight = branch
+    if inputs is None or weight is None:
+        return norms.gated_norm(x, gate, offset, None, norm)
+
+    def by_library() -> tuple[Tensor, Tensor]:
+        return norms.gated_norm(x, gate, offset, (inputs @ weight)[None], norm)
+
+    def by_parts(tiling: Tiling) -> tuple[Tensor, Tensor]:
+        return norms.gated_norm(x, gate, offset, product(inputs, weight, None, tiling), norm)
+
+    ways = {_LIBRARY: by_library, **_tiled(by_parts, inputs, weight, split=True)}
+    return fastest(_name("gated_norm", inputs, weight.shape[1]), ways)
+
+
+def linear(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+    """plain.linear."""
+    ways = {
+        _LIBRARY: lambda: F.linear(x, weight, bias),
+        **_tiled(lambda tiling: product(x, weight.t(), bias, tiling)[0], x, weight.t()),
+    }
+    return fastest(_name("linear", x, len(weight)), ways)
+
+
+def gelu_linear(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+    """plain.gelu_linear."""
+    ways = {
+        _LIBRARY: lambda: plain.gelu_linear(x, weight, bias),
+        "library, fused": lambda: torch._addmm_activation(bias, x, weight.t(), use_gelu=True),
+        **_tiled(lambda tiling: product(x, weight.t(), bias, tiling, gelu=True)[0], x, weight.t()),
+    }
+    return fastest(_name("gelu_linear", x, len(weight)), ways)
+
+
+def self_attention(qkv: Tensor, images: tuple[int, int], head_dim: int) -> Tensor:
+    """plain.self_attention; what rounds to TF32 in float16.
+
+    float16 keeps TF32's ten bits, but its range is smaller: numbers beyond 65,504 become infinite, which a rollout
+    reports.
+    """
+    if qkv.dtype == torch.float32:
+        return plain.self_attention(qkv.half(), images, head_dim).float()
+
+    def by_library(backend: SDPBackend) -> Tensor:
+        with sdpa_kernel(backend):
+            return plain.self_attention(qkv, images, head_dim)
+
+    ways: dict[str, Callable[[], Tensor]] = {_LIBRARY: lambda: plain.self_attention(qkv, images, head_dim)}
+    ways |= {backend.name.lower(): partial(by_library, backend) for backend in _LIBRARY_ATTENTION}
+    for queries, keys, warps in _ATTENTION_TILES:
+        name = f"{queries}x{keys} {warps} warps"
+        ways[name] = partial(attention.self_attention, qkv, images, head_dim, queries=queries, keys=keys, warps=warps)
+    return fastest(_name("self_attention", qkv, images[1]), ways)
+
+
+def _tiled(way: Callable[[Tiling], T], x: Tensor, weight: Tensor, *, split: bool = False) -> dict[str, Callable[[], T]]:
+    """Our kernel under every tiling worth trying; none for float32, which it is not made for."""
+    if x.dtype == torch.float32:
+        return {}
+    shape = (len(x), weight.shape[1], len(weight))
+    return {str(tiling): partial(way, tiling) for tiling in tilings(shape, _processors(x.device), split=split)}
+
+
+def _name(operator: str, x: Tensor, columns: int) -> str:
+    rows, depth = x.shape
+    return f"{operator} {rows}x{columns}x{depth} {str(x.dtype).removeprefix('torch.')}"
+
+
+@cache
+def _processors(device: torch.device) -> int:
+    return torch.cuda.get_device_properties(device).multi_processor_count if device.type == "cuda" else 1

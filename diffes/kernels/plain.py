@@ -1,0 +1,76 @@
+"""The operators of a denoiser's step, defined in torch: what CPUs run, and what ONNX graphs are traced from.
+
+A transformer block is two halves. Each reads a modulated norm of the residual stream x and adds a gated branch to it;
+so one operator, `gated_norm`, ends a half and makes the entry of the next one.
+"""
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+
+class Norm(NamedTuple):
+    """A layer norm without weights of its own, times `scale`, plus `shift`, both [B, 1, D].
+
+    `ones` [D] stand for the weights it has not: ONNX asks for them.
+    """
+
+    scale: Tensor
+    shift: Tensor
+    ones: Tensor
+    eps: float
+
+
+class Branch(NamedTuple):
+    """What a half adds to the residual stream: inputs [B*tokens, K] @ weight [K, D] + offset, [D] or [B*tokens, D].
+
+    Of a skipped half the offset is all there is.
+    """
+
+    offset: Tensor
+    inputs: Tensor | None = None
+    weight: Tensor | None = None
+
+
+def modulated_norm(x: Tensor, norm: Norm) -> Tensor:
+    """x [B, tokens, D] normed → like x."""
+    return F.layer_norm(x, x.shape[-1:], norm.ones, eps=norm.eps) * norm.scale + norm.shift
+
+
+def gated_norm(x: Tensor, gate: Tensor, branch: Branch, norm: Norm) -> tuple[Tensor, Tensor]:
+    """x [B, tokens, D] + gate [B, 1, D] * branch, and the norm of that; both like x."""
+    x = x + gate * value_of(branch, x)
+    return x, modulated_norm(x, norm)
+
+
+def value_of(branch: Branch, like: Tensor) -> Tensor:
+    """The branch as a tensor, [B, tokens, D] as `like`, or [D]."""
+    offset, inputs, weight = branch
+    if inputs is not None and weight is not None:
+        offset = torch.addmm(offset, inputs, weight)
+    return offset.view(-1, *like.shape[1:]) if offset.dim() > 1 else offset
+
+
+def linear(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+    """x [M, K] @ weight [N, K] transposed + bias [N] → [M, N]."""
+    return F.linear(x, weight, bias)
+
+
+def gelu_linear(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+    """The same through GELU (its tanh form)."""
+    return F.gelu(F.linear(x, weight, bias), approximate="tanh")
+
+
+def self_attention(qkv: Tensor, images: tuple[int, int], head_dim: int) -> Tensor:
+    """Attention within each image: qkv [B*tokens, heads*3*d], of each head q, k and v → [B*tokens, heads*d].
+
+    `images` is (B, tokens).
+    """
+    rows, tokens = images
+    # -1 where heads would stand, so that one traced graph serves every number of heads
+    parts = qkv.view(rows, tokens, -1, 3, head_dim).permute(3, 0, 2, 1, 4).split(1)
+    q, k, v = (part.squeeze(0) for part in parts)
+    mixed = F.scaled_dot_product_attention(q, k, v)
+    return mixed.transpose(1, 2).contiguous().view(rows * tokens, -1)
