@@ -16,7 +16,7 @@ from diffes.blob import Blob
 from diffes.errors import BundleError, CheckpointError, InvalidInput, ScheduleError
 from diffes.files import sha256_of
 from diffes.graphs import check_graph
-from diffes.manifest import WEIGHTS, Graph, Manifest, Subgraph, read_manifest
+from diffes.manifest import DTYPES, WEIGHTS, Graph, Manifest, Subgraph, read_manifest
 from diffes.pruning.prefix import Prefix
 from diffes.sampling import Trajectory, train_timesteps, trajectory
 from diffes.schedule import Schedule, StagePlan
@@ -62,8 +62,7 @@ class Bundle:
     @property
     def dtype(self) -> torch.dtype:
         """What the blob's weights are stored in."""
-        dtype: torch.dtype = getattr(torch, self.manifest.dtype)
-        return dtype
+        return DTYPES[self.manifest.dtype]
 
     @property
     def labels(self) -> tuple[str, ...]:

@@ -3,12 +3,13 @@
 import json
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Literal, Self, get_args
 
+import torch
 from pydantic import BaseModel, ConfigDict, Field, JsonValue, model_validator
 
 from diffes.documents import validated
-from diffes.errors import BundleError
+from diffes.errors import BundleError, InvalidInput
 from diffes.schedule import ModelIdentity, Schedule, StagePlan
 
 MANIFEST = "manifest.json"
@@ -16,8 +17,18 @@ FORMAT = 1
 WEIGHTS = "weights."  # what modules, and so graphs, put before an architecture's tensor names
 
 DtypeName = Literal["float32", "float16", "bfloat16"]
+DTYPES: dict[str, torch.dtype] = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
 FileName = Annotated[str, Field(pattern=r"^[A-Za-z0-9_][A-Za-z0-9_.-]*$")]  # beside the manifest, nowhere else
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+
+
+def dtype_named(text: str) -> DtypeName:
+    """The name of a type a bundle can hold; InvalidInput for any other."""
+    for name in get_args(DtypeName):
+        if name == text:
+            found: DtypeName = name
+            return found
+    raise InvalidInput("dtype", expected=f"one of {', '.join(DTYPES)}", found=text)
 
 
 class _Record(BaseModel):

@@ -13,9 +13,9 @@ import diffes
 from diffes.blob import write_blob
 from diffes.bundle import Bundle
 from diffes.checkpoint import Checkpoint, read_config
-from diffes.errors import InvalidInput, ScheduleError
+from diffes.errors import ScheduleError
 from diffes.files import sha256_of, write_text_atomically
-from diffes.manifest import MANIFEST, BlobRecord, Decode, Graph, Manifest, StageReference, Subgraph
+from diffes.manifest import DTYPES, MANIFEST, BlobRecord, Decode, DtypeName, Graph, Manifest, StageReference, Subgraph
 from diffes.presets import dense_schedule
 from diffes.pruning.calibration import CALIBRATION_FILE, Calibration
 from diffes.pruning.model import PrunedModel
@@ -36,7 +36,7 @@ def export_bundle(
     calibration: Calibration | None,
     out: Path,
     *,
-    dtype: str = "float32",
+    dtype: DtypeName = "float32",
     overwrite: bool = False,
     verify: bool = True,
     progress: Progress = lambda _phase, _share: None,
@@ -44,21 +44,21 @@ def export_bundle(
     """Write a bundle to `out`, whole or not at all, and open it.
 
     The `dense` schedule is added for the default schedule's sampler. `calibration` may be None if nothing is
-    pruned. `verify` runs every graph against torch before the bundle appears. `progress` is called with what is
-    being done and the share done. ScheduleError for schedules that do not fit the checkpoint, the calibration or
-    each other; BundleError if `out` is taken or a graph fails verification.
+    pruned. Weights are stored, and steps run, in `dtype`. `verify` runs every graph against torch before the bundle
+    appears. `progress` is called with what is being done and the share done. ScheduleError for schedules that do not
+    fit the checkpoint, the calibration or each other; BundleError if `out` is taken or a graph fails verification.
     """
-    if dtype != "float32":
-        raise InvalidInput("dtype", expected="float32", found=dtype)
     schedules = with_dense(checkpoint, schedules, default)
     compensation = _check_schedules(checkpoint, schedules, calibration)
     with new_folder(out, overwrite=overwrite) as folder:
-        model = PrunedModel(checkpoint.architecture, checkpoint.weights(), calibration, compensation)
+        model = PrunedModel(
+            checkpoint.architecture, checkpoint.weights(), calibration, compensation, dtype=DTYPES[dtype]
+        )
         contents = _Contents.of(checkpoint, model, schedules)
         write_blob(folder / BLOB, contents.weights.tensors, {"model": checkpoint.identity.fingerprint})
         graphs, error = write_graphs(folder, contents.pieces, verify=verify, progress=progress)
         made = _created_with(calibration, error)
-        manifest = contents.manifest(folder, graphs, default=default, created_with=made)
+        manifest = contents.manifest(folder, graphs, dtype=dtype, default=default, created_with=made)
         write_text_atomically(folder / MANIFEST, manifest.text())
         Bundle.open(folder)
     return Bundle(out, manifest)
@@ -95,7 +95,13 @@ class _Contents:
         return [*self.denoisers.values(), self.condition, *([self.decoder] if self.decoder else [])]
 
     def manifest(
-        self, folder: Path, graphs: Mapping[str, Graph], *, default: str, created_with: dict[str, str]
+        self,
+        folder: Path,
+        graphs: Mapping[str, Graph],
+        *,
+        dtype: DtypeName,
+        default: str,
+        created_with: dict[str, str],
     ) -> Manifest:
         """The manifest of what was written to `folder`."""
         return Manifest(
@@ -103,7 +109,7 @@ class _Contents:
             config=dict(self.checkpoint.config),
             scheduler=dict(self.checkpoint.scheduler_config),
             labels=self.checkpoint.labels,
-            dtype="float32",
+            dtype=dtype,
             default=default,
             schedules=dict(self.schedules),
             subgraphs=_subgraphs(self.schedules, self.denoisers, graphs),

@@ -44,7 +44,8 @@ def denoiser_piece(model: PrunedModel, plan: StagePlan, weights: Weights) -> Pie
     def inputs(rows: int) -> Inputs:
         timesteps, labels = _timesteps(rows), _labels(rows, model.architecture.classes)
         noise = seeded_noise(range(rows), model.architecture.latent_shape)
-        return {"latents": noise, **model.condition(timesteps, labels)}
+        given = {"latents": noise, **model.condition(timesteps, labels)}
+        return {name: value.to(model.dtype) for name, value in given.items()}
 
     prefixes = {f"{WEIGHTS}{name}": prefix for name, prefix in model.prefixes(plan).items()}
     return Piece(
@@ -53,7 +54,7 @@ def denoiser_piece(model: PrunedModel, plan: StagePlan, weights: Weights) -> Pie
         inputs=inputs,
         outputs=("prediction",),
         prefixes=weights.add_prefixes(prefixes, model.tensors),
-        topology=("denoise", model.architecture, tuple(prefixes)),
+        topology=("denoise", model.architecture, model.dtype, tuple(prefixes)),
     )
 
 
@@ -63,8 +64,9 @@ def condition_piece(model: PrunedModel, weights: Weights) -> Piece:
     def inputs(rows: int) -> Inputs:
         return {"timesteps": _timesteps(rows), "labels": _labels(rows, model.architecture.classes)}
 
-    module = model.condition_module()
-    names = [name.removeprefix(WEIGHTS) for name, _ in module.named_parameters()]
+    names = [name.removeprefix(WEIGHTS) for name, _ in model.condition_module().named_parameters()]
+    # stored as all else is: a condition is rounded to the step's type before the step reads it
+    module = model.architecture.condition({name: model.tensors[name].to(weights.dtype) for name in names})
     prefixes = {f"{WEIGHTS}{name}": Prefix(name) for name in names}
     return Piece(
         file="condition.onnx",
@@ -72,7 +74,7 @@ def condition_piece(model: PrunedModel, weights: Weights) -> Piece:
         inputs=inputs,
         outputs=model.architecture.condition_names(),
         prefixes=weights.add_prefixes(prefixes, model.tensors),
-        topology=("condition", model.architecture),
+        topology=("condition", model.architecture, weights.dtype),
     )
 
 
@@ -86,10 +88,10 @@ def decoder_piece(checkpoint: Checkpoint, folder: Path, weights: Weights) -> Pie
     return Piece(
         file="decode.onnx",
         module=decoder,
-        inputs=lambda rows: {"latents": seeded_noise(range(rows), shape)},
+        inputs=lambda rows: {"latents": seeded_noise(range(rows), shape).to(weights.dtype)},
         outputs=("images",),
         prefixes=weights.add_prefixes(prefixes, tensors),
-        topology=("decode", json.dumps(config, sort_keys=True)),
+        topology=("decode", json.dumps(config, sort_keys=True), weights.dtype),
     )
 
 

@@ -14,9 +14,21 @@ from diffes.blob import Entry
 from diffes.errors import BundleError
 from diffes.graphs import INLINE_BYTES, inline_tensors
 from diffes.manifest import PrefixSpec
+from export.contrib import HEAD_DIM
 
 _DIRECT = frozenset(
-    {"Gemm", "MatMul", "FusedMatMul", "Conv", "Gather", "Add", "Mul", "GroupNormalization", "InstanceNormalization"}
+    {
+        "Gemm",
+        "MatMul",
+        "FusedMatMul",
+        "FastGelu",
+        "Conv",
+        "Gather",
+        "Add",
+        "Mul",
+        "GroupNormalization",
+        "InstanceNormalization",
+    }
 )
 _TYPES = {
     torch.float32: onnx.TensorProto.FLOAT,
@@ -42,6 +54,7 @@ def place(
     for tensor in weights:
         prefix = prefixes[tensor.name]
         _point(tensor, entries[prefix.tensor], prefix.rows, location)
+    _count_heads(model)
     check_direct(model, prefixes)
     return model
 
@@ -62,6 +75,21 @@ def check_direct(model: onnx.ModelProto, weights: Mapping[str, object]) -> None:
             raise BundleError(
                 "a weight is left inside the graph", expected="every weight in the blob", found=tensor.name
             )
+
+
+def _count_heads(model: onnx.ModelProto) -> None:
+    """Tell every attention how many heads its weights leave it: it cannot see that from its inputs."""
+    made_by = {output: node for node in model.graph.node for output in node.output}
+    shapes = {tensor.name: tuple(tensor.dims) for tensor in model.graph.initializer}
+    for node in model.graph.node:
+        for note in node.metadata_props:
+            if note.key == HEAD_DIM:
+                source = node
+                while source.op_type != "Gemm":
+                    source = made_by[source.input[0]]
+                heads = shapes[source.input[1]][0] // (3 * int(note.value))
+                next(a for a in node.attribute if a.name == "num_heads").i = heads
+        del node.metadata_props[:]
 
 
 def _point(tensor: onnx.TensorProto, entry: Entry, rows: int | None, location: str) -> None:

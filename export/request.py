@@ -7,6 +7,7 @@ from pathlib import Path
 from diffes.bundle import Bundle
 from diffes.checkpoint import Checkpoint
 from diffes.errors import ScheduleError
+from diffes.manifest import DtypeName
 from diffes.pruning.cache import calibration_for
 from diffes.pruning.calibration import CALIBRATION_FILE, Calibration, CalibrationSpec
 from diffes.pruning.data import looking_at
@@ -36,6 +37,7 @@ class ExportRequest:
     calibration_data: Path | None = None
     damping: str = AUTO
     device: str = "cpu"
+    dtype: DtypeName = "float32"
     overwrite: bool = False
 
 
@@ -51,6 +53,7 @@ def run_export(request: ExportRequest, progress: Progress = lambda _phase, _shar
         next(iter(schedules)),
         _calibration(checkpoint, schedules, request, progress),
         request.out,
+        dtype=request.dtype,
         overwrite=request.overwrite,
         progress=progress,
     )

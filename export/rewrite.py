@@ -20,7 +20,8 @@ def use_stored_layouts(model: onnx.ModelProto) -> None:
             node.input[1] = transposed[node.input[1]]
             node.op_type, node.domain = "FusedMatMul", MICROSOFT
             node.attribute.append(onnx.helper.make_attribute("transB", 1))
-    if any(node.domain == MICROSOFT for node in model.graph.node):
+    imported = {opset.domain for opset in model.opset_import}
+    if MICROSOFT not in imported and any(node.domain == MICROSOFT for node in model.graph.node):
         model.opset_import.append(onnx.helper.make_opsetid(MICROSOFT, 1))
     _drop_unused(model)
 

@@ -13,7 +13,9 @@ import onnx
 import torch
 from torch import Tensor, nn
 
+from diffes.kernels import traced_as
 from diffes.manifest import TensorSpec
+from export import contrib
 from export.rewrite import split_into_tensors
 
 OPSET = 23
@@ -23,7 +25,7 @@ TRACED_ROWS = 2  # of the example batch; torch.export takes a size of 0 or 1 for
 def trace(module: nn.Module, inputs: Mapping[str, Tensor], outputs: Sequence[str]) -> onnx.ModelProto:
     """The module's graph; every input's and output's leading axis is free."""
     rows = torch.export.Dim("rows")
-    with _quiet(), torch.no_grad():
+    with _quiet(), torch.no_grad(), traced_as(contrib):
         program = torch.onnx.export(
             module.eval(),
             tuple(inputs.values()),
@@ -62,7 +64,9 @@ def _strip(model: onnx.ModelProto, parameters: set[str]) -> None:
     del model.graph.metadata_props[:]
     del model.graph.value_info[:]
     for node in model.graph.node:
+        notes = [note for note in node.metadata_props if note.key == contrib.HEAD_DIM]
         del node.metadata_props[:]
+        node.metadata_props.extend(notes)
         node.doc_string = ""
     for value in (*model.graph.input, *model.graph.output, *model.graph.initializer):
         del value.metadata_props[:]

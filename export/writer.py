@@ -5,7 +5,7 @@ from pathlib import Path
 
 import onnx
 
-from diffes.blob import Entry, read_header
+from diffes.blob import Blob, Entry
 from diffes.files import sha256_of
 from diffes.manifest import Graph
 from export.pieces import Piece
@@ -27,13 +27,14 @@ def write_graphs(
 
     Returns the graphs by file name and the largest difference from torch that verification saw (None: not asked).
     """
-    entries, _ = read_header(folder / BLOB)
+    blob = Blob(folder / BLOB)
     graphs: dict[str, Graph] = {}
     worst = 0.0
     for done, piece in enumerate(pieces, 1):
-        graphs[piece.file] = _write(folder, piece, entries)
+        graphs[piece.file] = _write(folder, piece, blob.entries)
         if verify:
-            worst = max(worst, verify_graph(folder / piece.file, piece.module, piece.inputs(_VERIFIED_ROWS)))
+            inputs = piece.inputs(_VERIFIED_ROWS)
+            worst = max(worst, verify_graph(folder / piece.file, piece.module, inputs, piece.prefixes, blob))
         progress("writing graphs", done / len(pieces))
     return graphs, worst if verify else None
 

@@ -18,6 +18,7 @@ class OnnxRuntimeBackend:
 
     def __init__(self, bundle: Bundle, device: str = "cpu", threads: int | None = None) -> None:
         manifest = bundle.manifest
+        _require_type(manifest.dtype, device)
         self._conditions = [output.name for output in manifest.condition.outputs]
         self._sessions: dict[str, Any] = {
             graph.file: open_session(bundle.folder / graph.file, device, threads) for graph in manifest.graphs
@@ -51,3 +52,14 @@ class OnnxRuntimeBackend:
         if file not in self._sessions:
             raise BackendError("the backend is closed", expected="an open backend", found="closed")
         return run_session(self._sessions[file], inputs)
+
+
+def _require_type(dtype: str, device: str) -> None:
+    """ONNX Runtime has no bfloat16 on a CPU, and would multiply float16 as float32, on a copy of every weight."""
+    if device.partition(":")[0] == "cpu" and dtype != "float32":
+        raise BackendError(
+            "onnxruntime on a CPU runs float32 bundles alone",
+            expected="float32",
+            found=dtype,
+            remedy="Export with --dtype float32, or run this bundle with --backend torch.",
+        )

@@ -221,9 +221,16 @@ def export(
     calibration_data: CalibrationData = None,
     damping: Damping = "auto",
     device: Device = "cpu",
+    dtype: Annotated[
+        str,
+        typer.Option(
+            help="What weights are stored and steps run in: float32, or for GPUs bfloat16 or float16, at half the size."
+        ),
+    ] = "float32",
     force: Annotated[bool, typer.Option("--force", help="Replace an existing bundle.")] = False,
 ) -> None:
     """Write a bundle: one blob of weights, and an ONNX subgraph per distinct stage plan reading prefixes of it."""
+    from diffes.manifest import dtype_named
     from export.request import ExportRequest, run_export
 
     request = ExportRequest(
@@ -240,6 +247,7 @@ def export(
         calibration_data=calibration_data,
         damping=damping,
         device=device,
+        dtype=dtype_named(dtype),
         overwrite=force,
     )
     with progress_bars() as report:

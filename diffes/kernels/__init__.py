@@ -1,8 +1,11 @@
 """The operators of a step. plain.py defines them; on a GPU, in arithmetic that may round, cuda.py is faster.
 
-Elsewhere, and wherever a graph is traced, they are the plain ones.
+Elsewhere they are the plain ones, and in a graph those that the runtime it is traced for has.
 """
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from types import ModuleType
 
 import torch
@@ -54,7 +57,23 @@ def is_fast(x: Tensor) -> bool:
     return x.is_cuda and (x.dtype in _ROUNDED or rounds_to_tf32(x))
 
 
+_traced: ContextVar[ModuleType | None] = ContextVar("traced", default=None)
+
+
+@contextmanager
+def traced_as(operators: ModuleType) -> Iterator[None]:
+    """Inside, the operators are those of a module like plain.py: a runtime's own, for the graph that is traced."""
+    token = _traced.set(operators)
+    try:
+        yield
+    finally:
+        _traced.reset(token)
+
+
 def _of(x: Tensor) -> ModuleType:
+    operators = _traced.get()
+    if operators is not None:
+        return operators
     if not is_fast(x):
         return plain
     try:  # Triton is only there beside torch's builds for GPUs, and only they come here
@@ -78,5 +97,6 @@ __all__ = [
     "linear",
     "modulated_norm",
     "self_attention",
+    "traced_as",
     "value_of",
 ]

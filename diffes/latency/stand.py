@@ -16,14 +16,12 @@ from diffes.architectures import Architecture
 from diffes.bundle import Bundle
 from diffes.checkpoint import Checkpoint
 from diffes.errors import BackendError, InvalidInput
-from diffes.manifest import MANIFEST
+from diffes.manifest import DTYPES, MANIFEST
 from diffes.pruning.mode import Compensation
 from diffes.pruning.model import PrunedModel
 from diffes.pruning.prefix import Prefix, resolve
 from diffes.rollout import seeded_noise
 from diffes.schedule import ModelIdentity, StagePlan
-
-DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
 
 @dataclass(frozen=True)

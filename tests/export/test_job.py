@@ -10,7 +10,7 @@ from diffes.backends import BACKENDS, open_backend
 from diffes.blob import ALIGNMENT
 from diffes.bundle import Bundle
 from diffes.checkpoint import Checkpoint
-from diffes.errors import InvalidInput, ScheduleError
+from diffes.errors import ScheduleError
 from diffes.graphs import external_range
 from diffes.inspection import inspect
 from diffes.presets import dense_schedule
@@ -176,8 +176,3 @@ class TestRefusals:
     def test_a_default_that_is_not_given(self, tiny_checkpoint: Checkpoint, tmp_path: Path) -> None:
         with pytest.raises(ScheduleError, match="expected one of a, found b"):
             export_bundle(tiny_checkpoint, {"a": dense_schedule(tiny_checkpoint, SAMPLER)}, "b", None, tmp_path / "b")
-
-    def test_a_dtype_that_cannot_be_verified(self, tiny_checkpoint: Checkpoint, tmp_path: Path) -> None:
-        schedules = {"a": dense_schedule(tiny_checkpoint, SAMPLER)}
-        with pytest.raises(InvalidInput, match="expected float32, found int8"):
-            export_bundle(tiny_checkpoint, schedules, "a", None, tmp_path / "b", dtype="int8")

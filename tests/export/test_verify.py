@@ -32,7 +32,9 @@ def inputs(tiny_bundle: Bundle) -> dict[str, Tensor]:
 def test_a_right_graph_is_told_by_its_small_error(tiny_bundle: Bundle, inputs: dict[str, Tensor]) -> None:
     for subgraph in tiny_bundle.manifest.subgraphs:
         module = tiny_bundle.architecture.denoiser(subgraph.plan, tiny_bundle.weights(subgraph))
-        assert verify_graph(tiny_bundle.folder / subgraph.file, module, inputs) < 1e-4
+        assert (
+            verify_graph(tiny_bundle.folder / subgraph.file, module, inputs, subgraph.prefixes, tiny_bundle.blob) < 1e-4
+        )
 
 
 @pytest.mark.parametrize("by", [0.01, -0.01, float("nan")])
@@ -40,4 +42,4 @@ def test_a_graph_that_differs_is_refused(tiny_bundle: Bundle, inputs: dict[str, 
     subgraph = tiny_bundle.manifest.subgraphs[0]
     module = tiny_bundle.architecture.denoiser(subgraph.plan, tiny_bundle.weights(subgraph))
     with pytest.raises(BundleError, match="does not compute.*expected a difference of at most.*found"):
-        verify_graph(tiny_bundle.folder / subgraph.file, Off(module, by), inputs)
+        verify_graph(tiny_bundle.folder / subgraph.file, Off(module, by), inputs, subgraph.prefixes, tiny_bundle.blob)
