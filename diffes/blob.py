@@ -101,6 +101,13 @@ class Blob(Mapping[str, Tensor]):
             flat = torch.frombuffer(self._map, dtype=entry.dtype, count=prod(entry.shape), offset=entry.offset)
         return flat.view(entry.shape)
 
+    @property
+    def bytes(self) -> Tensor:
+        """The whole file, header included, uint8; reading it reads the file."""
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", UserWarning)
+            return torch.frombuffer(self._map, dtype=torch.uint8)
+
     def __iter__(self) -> Iterator[str]:  # fillers left out
         return iter(self.entries)
 

@@ -1,4 +1,4 @@
-"""Files that are whole or absent, and their hashes."""
+"""Files that are whole or absent, their hashes, and where those lie that can be made again."""
 
 import hashlib
 import os
@@ -33,3 +33,10 @@ def sha256_of(path: Path) -> str:
     """Hex SHA-256 of a file, read in pieces."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def cache_folder() -> Path:
+    """`$DIFFES_CACHE`, or `diffes` in the user's cache folder."""
+    if "DIFFES_CACHE" in os.environ:
+        return Path(os.environ["DIFFES_CACHE"])
+    return Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "diffes"

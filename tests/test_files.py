@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from diffes.files import atomic_path, sha256_of, write_text_atomically
+from diffes.files import atomic_path, cache_folder, sha256_of, write_text_atomically
 
 
 def test_a_written_file_is_whole_and_alone(tmp_path: Path) -> None:
@@ -55,3 +55,16 @@ def test_the_hash_is_that_of_the_whole_file(tmp_path: Path) -> None:
     data = bytes(range(256)) * 5000
     (tmp_path / "a").write_bytes(data)
     assert sha256_of(tmp_path / "a") == hashlib.sha256(data).hexdigest()
+
+
+def test_the_cache_folder_is_the_one_asked_for_or_the_users_own(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("DIFFES_CACHE", str(tmp_path / "mine"))
+    assert cache_folder() == tmp_path / "mine"
+    monkeypatch.delenv("DIFFES_CACHE")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "xdg"))
+    assert cache_folder() == tmp_path / "xdg" / "diffes"
+    monkeypatch.delenv("XDG_CACHE_HOME")
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert cache_folder() == tmp_path / ".cache" / "diffes"

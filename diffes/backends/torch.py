@@ -1,15 +1,24 @@
-"""PyTorch on views of the mapped blob: the reference every other backend is compared with."""
+"""PyTorch on views of the blob: the reference every other backend is compared with, and the fast path on a GPU.
+
+On a CPU the views are of the mapped file. A GPU holds the blob as one buffer; there steps are recorded as CUDA graphs.
+Those of 16-bit bundles take the fastest kernels for their shapes (diffes/kernels/), measured when they are recorded.
+"""
+
+from collections.abc import Mapping, Sequence
 
 import torch
 from torch import Tensor, nn
 
 from diffes.backends.base import Conditions
+from diffes.backends.device_blob import DeviceBlob
+from diffes.backends.recorded import CudaRecorder, RecordedSteps, Run
 from diffes.bundle import Bundle
 from diffes.errors import BackendError
+from diffes.kernels.choice import choosing
 
 
 class TorchBackend:
-    """One module per subgraph. On CPU its weights are the mapped file's pages; a device holds each tensor once."""
+    """One module per subgraph."""
 
     name = "torch"
 
@@ -19,13 +28,16 @@ class TorchBackend:
             torch.set_num_threads(threads)  # PyTorch knows one number for the whole process
         self._dtype = bundle.dtype
         manifest, architecture = bundle.manifest, bundle.architecture
-        tensors = {name: tensor.to(self._device) for name, tensor in bundle.blob.items()}
+        on_gpu = self._device.type == "cuda"
+        tensors: Mapping[str, Tensor] = DeviceBlob(bundle.blob, self._device) if on_gpu else bundle.blob
         self._names = architecture.condition_names()
         self._condition = architecture.condition(bundle.weights(manifest.condition, tensors)).to(self._device).eval()
         self._denoisers: dict[str, nn.Module] = {
             subgraph.id: architecture.denoiser(subgraph.plan, bundle.weights(subgraph, tensors)).eval()
             for subgraph in manifest.subgraphs
         }
+        shapes = {"latents": architecture.latent_shape, **architecture.condition_shapes()}
+        self._steps = _recorded(self._denoisers, shapes, self._device, self._dtype) if on_gpu else None
         decode = manifest.decode
         self._decoder: nn.Module | None = None
         if decode.graph is not None and decode.config is not None:
@@ -45,6 +57,8 @@ class TorchBackend:
     def denoise(self, subgraph: str, latents: Tensor, conditions: Conditions) -> Tensor:
         """latents [B, C, h, w], conditions [B, ...] → the model's output like latents."""
         self._require_open()
+        if self._steps is not None:
+            return self._steps(subgraph, {"latents": latents, **conditions})
         inputs = {name: self._placed(value) for name, value in conditions.items()}
         prediction: Tensor = self._denoisers[subgraph](self._placed(latents), **inputs)
         return prediction.float()
@@ -62,6 +76,7 @@ class TorchBackend:
         """Free modules and tensors."""
         self._closed = True
         self._denoisers.clear()
+        self._steps = None
         self._condition, self._decoder = nn.Identity(), None
 
     def _placed(self, tensor: Tensor) -> Tensor:
@@ -70,6 +85,22 @@ class TorchBackend:
     def _require_open(self) -> None:
         if self._closed:
             raise BackendError("the backend is closed", expected="an open backend", found="closed")
+
+
+def _recorded(
+    denoisers: Mapping[str, nn.Module], shapes: Mapping[str, Sequence[int]], device: torch.device, dtype: torch.dtype
+) -> RecordedSteps:
+    from diffes.kernels.cuda import choices_of  # needs Triton, which only GPUs do
+
+    capture, choices = CudaRecorder(device), choices_of(device)
+
+    def record(run: Run) -> Run:
+        with choosing(choices):
+            replay = capture(run)
+        choices.save()
+        return replay
+
+    return RecordedSteps(denoisers, shapes, (device, dtype), record)
 
 
 def _device(name: str) -> torch.device:

@@ -5,21 +5,27 @@ Candidates' names are remembered from process to process (choice.py).
 
 from collections.abc import Callable
 from functools import cache, partial
+from math import inf
 from typing import TypeVar
 
 import torch
+import triton
 from torch import Tensor
 from torch.nn import functional as F
 from torch.nn.attention import SDPBackend, sdpa_kernel
+from triton.runtime.errors import OutOfResources
+from triton.testing import do_bench_cudagraph
 
+from diffes.files import cache_folder
 from diffes.kernels import attention, norms, plain
-from diffes.kernels.choice import fastest
+from diffes.kernels.choice import Choices, fastest
 from diffes.kernels.plain import Branch, Norm
 from diffes.kernels.products import Tiling, product, tilings
 
 T = TypeVar("T")
 
 _LIBRARY = "library"
+_MEASURED = 5  # milliseconds of repetitions a candidate
 _LIBRARY_ATTENTION = (SDPBackend.CUDNN_ATTENTION, SDPBackend.FLASH_ATTENTION, SDPBackend.EFFICIENT_ATTENTION)
 _ATTENTION_TILES = ((128, 64, 4), (128, 128, 8), (64, 64, 4), (64, 128, 4))  # queries, keys, warps
 
@@ -93,6 +99,23 @@ def _tiled(way: Callable[[Tiling], T], x: Tensor, weight: Tensor, *, split: bool
 def _name(operator: str, x: Tensor, columns: int) -> str:
     rows, depth = x.shape
     return f"{operator} {rows}x{columns}x{depth} {str(x.dtype).removeprefix('torch.')}"
+
+
+@cache
+def choices_of(device: torch.device) -> Choices:
+    """What is known of this kind of GPU under these versions, in the user's cache folder; one object a process."""
+    name = f"{torch.cuda.get_device_name(device)} torch {torch.__version__} triton {triton.__version__}"
+    slug = "".join(letter if letter.isalnum() or letter in ".-" else "-" for letter in name)
+    return Choices(cache_folder() / "kernels" / f"{slug}.json", _clock)
+
+
+def _clock(run: Callable[[], object]) -> float:
+    """Milliseconds a call takes among others of its kind in a CUDA graph; never for what this GPU cannot do."""
+    try:
+        taken: float = do_bench_cudagraph(run, rep=_MEASURED)
+    except (RuntimeError, OutOfResources):
+        return inf
+    return taken
 
 
 @cache

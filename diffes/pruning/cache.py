@@ -1,20 +1,13 @@
 """Where calibrations are kept between a search and an export."""
 
-import os
 from collections.abc import Callable
 from pathlib import Path
 
 import torch
 
 from diffes.checkpoint import Checkpoint
+from diffes.files import cache_folder
 from diffes.pruning.calibration import Calibration, CalibrationSpec, calibrate
-
-
-def cache_folder() -> Path:
-    """`$DIFFES_CACHE`, or `diffes` in the user's cache folder."""
-    if "DIFFES_CACHE" in os.environ:
-        return Path(os.environ["DIFFES_CACHE"])
-    return Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "diffes"
 
 
 def calibration_for(

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import NoReturn
 
 from diffes.bundle import Bundle
-from diffes.pruning.cache import cache_folder
+from diffes.files import cache_folder
 
 SERVICE = "diffes.serving.bento:Diffes"
 

@@ -4,7 +4,7 @@ import pytest
 
 from diffes.checkpoint import Checkpoint
 from diffes.pruning import cache
-from diffes.pruning.cache import cache_folder, calibration_for
+from diffes.pruning.cache import calibration_for
 from diffes.pruning.calibration import Calibration
 
 
@@ -12,17 +12,6 @@ from diffes.pruning.calibration import Calibration
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("DIFFES_CACHE", str(tmp_path / "cache"))
     return tmp_path / "cache"
-
-
-def test_the_folder_is_the_one_asked_for_or_the_users_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("DIFFES_CACHE", str(tmp_path / "mine"))
-    assert cache_folder() == tmp_path / "mine"
-    monkeypatch.delenv("DIFFES_CACHE")
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "xdg"))
-    assert cache_folder() == tmp_path / "xdg" / "diffes"
-    monkeypatch.delenv("XDG_CACHE_HOME")
-    monkeypatch.setenv("HOME", str(tmp_path))
-    assert cache_folder() == tmp_path / ".cache" / "diffes"
 
 
 def test_a_calibration_is_made_once(

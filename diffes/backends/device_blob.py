@@ -1,0 +1,51 @@
+"""The blob in a device's memory: one buffer, copied once, of which every tensor is a view."""
+
+from collections.abc import Iterator, Mapping
+
+import torch
+from torch import Tensor
+
+from diffes.blob import Blob
+from diffes.errors import BackendError
+
+_CHUNK = 256 << 20  # bytes copied at once: what the copy needs of pinned or paged memory stays small
+
+
+class DeviceBlob(Mapping[str, Tensor]):
+    """Tensors of a blob on `device`; all lie in `buffer`, bytes as in the file, without its header."""
+
+    def __init__(self, blob: Blob, device: torch.device) -> None:
+        """BackendError, before anything is copied, if the device has too little free memory."""
+        self._entries = blob.entries
+        start = min(entry.offset for entry in blob.entries.values())
+        data = blob.bytes[start:]
+        require_memory(device, len(data))
+        self._start = start
+        self.buffer = torch.empty(len(data), dtype=torch.uint8, device=device)
+        for at in range(0, len(data), _CHUNK):
+            self.buffer[at : at + _CHUNK].copy_(data[at : at + _CHUNK])
+
+    def __getitem__(self, name: str) -> Tensor:
+        entry = self._entries[name]
+        at = entry.offset - self._start
+        return self.buffer[at : at + entry.length].view(entry.dtype).view(entry.shape)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._entries)
+
+    def __len__(self) -> int:
+        return len(self._entries)
+
+
+def require_memory(device: torch.device, needed: int) -> None:
+    """BackendError unless a GPU has `needed` bytes free for weights; a CPU's pages are the system's care."""
+    if device.type != "cuda":
+        return
+    free, total = torch.cuda.mem_get_info(device)
+    if free < needed:
+        raise BackendError(
+            f"{device} has too little free memory for the weights",
+            expected=f"{needed:,} bytes",
+            found=f"{free:,} of {total:,}",
+            remedy="Free the device, take a larger one, or export in 16 bits.",
+        )

@@ -1,0 +1,102 @@
+"""Steps recorded once per (subgraph, bucket) and replayed: on a GPU, a CUDA graph starts hundreds of kernels in one go.
+
+A recording reads and writes fixed addresses. Inputs are copied into one set of buffers a bucket, which all subgraphs
+share, since only one step runs at a time.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Protocol
+
+import torch
+from torch import Tensor
+
+from diffes.backends.buckets import BUCKETS, Piece, pieces
+
+Run = Callable[[], Tensor]
+
+
+class Recorder(Protocol):
+    """Turns a run into what repeats it."""
+
+    def __call__(self, run: Run) -> Run:
+        """Run at least once; the result repeats it on what its inputs' memory then holds, into the same output."""
+
+
+class CudaRecorder:
+    """CUDA graphs in one memory pool: no two replay at once, so each may use what another's left behind."""
+
+    def __init__(self, device: torch.device) -> None:
+        self._device = device
+        self._pool = torch.cuda.graph_pool_handle()
+        self._stream = torch.cuda.Stream(device)
+
+    def __call__(self, run: Run) -> Run:
+        """Run twice, for kernels to be compiled and memory to be had, then capture."""
+        with torch.cuda.device(self._device):
+            self._stream.wait_stream(torch.cuda.current_stream())
+            with torch.cuda.stream(self._stream):
+                for _ in range(2):
+                    run()
+            torch.cuda.current_stream().wait_stream(self._stream)
+            graph = torch.cuda.CUDAGraph()
+            with torch.cuda.graph(graph, pool=self._pool, stream=self._stream):
+                output = run()
+
+        def replay() -> Tensor:
+            graph.replay()
+            return output
+
+        return replay
+
+
+class RecordedSteps:
+    """The denoisers of one bundle, each recorded when it is first asked for at a bucket.
+
+    `shapes` are those of a step's inputs by name, without rows; `latents` is one of them.
+    """
+
+    def __init__(
+        self,
+        denoisers: Mapping[str, Callable[..., Tensor]],
+        shapes: Mapping[str, Sequence[int]],
+        place: tuple[torch.device, torch.dtype],
+        record: Recorder,
+        buckets: Sequence[int] = BUCKETS,
+    ) -> None:
+        self._denoisers = denoisers
+        self._shapes = shapes
+        self._device, self._dtype = place
+        self._record = record
+        self._buckets = buckets
+        self._inputs: dict[int, dict[str, Tensor]] = {}
+        self._replays: dict[tuple[str, int], Run] = {}
+
+    def __call__(self, subgraph: str, inputs: Mapping[str, Tensor]) -> Tensor:
+        """One step of `inputs` [B, ...] by name → prediction [B, C, h, w] float32 on the device, a new tensor."""
+        rows = len(inputs["latents"])
+        done = [self._piece(subgraph, inputs, piece) for piece in pieces(rows, self._buckets)]
+        return done[0] if len(done) == 1 else torch.cat(done)
+
+    def _piece(self, subgraph: str, inputs: Mapping[str, Tensor], piece: Piece) -> Tensor:
+        rows = piece.end - piece.start
+        for name, buffer in self._buffers(piece.bucket).items():
+            buffer[:rows].copy_(inputs[name][piece.start : piece.end], non_blocking=True)
+        output = self._replay(subgraph, piece.bucket)()
+        # a copy: the next step writes over what this one left
+        return output[:rows].to(torch.float32, copy=True)
+
+    def _buffers(self, bucket: int) -> dict[str, Tensor]:
+        """Rows that no piece has filled yet are zeros, and later those of an earlier step: finite, and never read."""
+        if bucket not in self._inputs:
+            self._inputs[bucket] = {
+                name: torch.zeros(bucket, *shape, device=self._device, dtype=self._dtype)
+                for name, shape in self._shapes.items()
+            }
+        return self._inputs[bucket]
+
+    def _replay(self, subgraph: str, bucket: int) -> Run:
+        key = subgraph, bucket
+        if key not in self._replays:
+            denoiser, buffers = self._denoisers[subgraph], self._buffers(bucket)
+            self._replays[key] = self._record(lambda: denoiser(**buffers))
+        return self._replays[key]
