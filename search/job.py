@@ -9,6 +9,7 @@ import torch
 from rich.console import Console
 
 from diffes.checkpoint import Checkpoint
+from diffes.devices import device_named
 from diffes.pareto import ParetoFront
 from diffes.pruning.calibration import CALIBRATION_FILE
 from diffes.schedule import Schedule
@@ -19,7 +20,7 @@ from search.front_job import FrontJob
 from search.logbook import Logbook
 from search.memo import code_version
 from search.options import SearchOptions
-from search.problem import Problem, require_device
+from search.problem import Problem
 from search.progress import Reporter
 from search.schedule_job import ScheduleJob
 from search.state import FRONT_FILE, SCHEDULE_FILE, SearchState, open_state
@@ -111,7 +112,7 @@ def _open(
     options = distribution.fitted(options)
     if options.threads is not None:
         torch.set_num_threads(options.threads)
-    require_device(options.device)
+    device_named(options.device)
     problem = Problem.of(checkpoint, options, latency)
     problem.affordable(np.zeros(problem.budget.savings.shape))  # now, not once the error table is measured
     new = SearchState(options=options, model=checkpoint.identity, code=code_version(), budget=problem.budget_digest)

@@ -172,13 +172,3 @@ class Problem:
             "probes": ["held out" if held_out else "search", rows.start, rows.stop],
         }
         return memo_key(options | conditions)
-
-
-def require_device(name: str) -> None:
-    """SearchError if torch cannot use the device."""
-    try:
-        torch.empty(1, device=name)
-    except (RuntimeError, AssertionError) as error:  # a torch built without CUDA asserts
-        raise SearchError(
-            "the device cannot be used", expected="cpu, or a CUDA device torch sees", found=f"{name} ({error})"
-        ) from error

@@ -8,6 +8,10 @@ from diffes.errors import BackendError
 
 
 def _onnxruntime(bundle: Bundle, device: str, threads: int | None) -> Backend:
+    if device.startswith("cuda"):
+        from diffes.backends.onnxruntime_cuda import OnnxRuntimeCudaBackend
+
+        return OnnxRuntimeCudaBackend(bundle, device)
     from diffes.backends.onnxruntime import OnnxRuntimeBackend
 
     return OnnxRuntimeBackend(bundle, device, threads)

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from diffes.blob import Blob
-from diffes.errors import BackendError
+from diffes.devices import require_memory
 
 _CHUNK = 256 << 20  # bytes copied at once: what the copy needs of pinned or paged memory stays small
 
@@ -35,17 +35,3 @@ class DeviceBlob(Mapping[str, Tensor]):
 
     def __len__(self) -> int:
         return len(self._entries)
-
-
-def require_memory(device: torch.device, needed: int) -> None:
-    """BackendError unless a GPU has `needed` bytes free for weights; a CPU's pages are the system's care."""
-    if device.type != "cuda":
-        return
-    free, total = torch.cuda.mem_get_info(device)
-    if free < needed:
-        raise BackendError(
-            f"{device} has too little free memory for the weights",
-            expected=f"{needed:,} bytes",
-            found=f"{free:,} of {total:,}",
-            remedy="Free the device, take a larger one, or export in 16 bits.",
-        )

@@ -59,12 +59,19 @@ def open_session(path: Path, device: str, threads: int | None) -> Any:
         session = onnxruntime.InferenceSession(str(path), options, providers=[_with_options(provider, device)])
     except Exception as error:  # onnxruntime raises a dozen unrelated classes
         raise BackendError(f"onnxruntime cannot load {path.name}", expected=provider, found=str(error)) from error
-    # asked for a provider it cannot start, ONNX Runtime runs on CPU and says so only in its log
+    require_provider(session, provider, path)
+    return session
+
+
+def require_provider(session: Any, provider: str, path: Path) -> None:
+    """BackendError if the session would run elsewhere than asked.
+
+    Asked for a provider it cannot start, ONNX Runtime runs on CPU and says so only in its log.
+    """
     if session.get_providers()[0] != provider:
         raise BackendError(
             f"{path.name} would run elsewhere", expected=provider, found=", ".join(session.get_providers())
         )
-    return session
 
 
 def run_session(session: Any, inputs: Mapping[str, Tensor]) -> list[Tensor]:

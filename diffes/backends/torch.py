@@ -13,6 +13,7 @@ from diffes.backends.base import Conditions
 from diffes.backends.device_blob import DeviceBlob
 from diffes.backends.recorded import CudaRecorder, RecordedSteps, Run
 from diffes.bundle import Bundle
+from diffes.devices import device_named
 from diffes.errors import BackendError
 from diffes.kernels.choice import choosing
 
@@ -23,7 +24,7 @@ class TorchBackend:
     name = "torch"
 
     def __init__(self, bundle: Bundle, device: str = "cpu", threads: int | None = None) -> None:
-        self._device = _device(device)
+        self._device = device_named(device)
         if threads is not None:
             torch.set_num_threads(threads)  # PyTorch knows one number for the whole process
         self._dtype = bundle.dtype
@@ -101,12 +102,3 @@ def _recorded(
         return replay
 
     return RecordedSteps(denoisers, shapes, (device, dtype), record)
-
-
-def _device(name: str) -> torch.device:
-    try:
-        device = torch.device(name)
-        torch.empty(0, device=device)
-    except (RuntimeError, AssertionError) as error:  # torch raises either for a device it lacks
-        raise BackendError("torch has no such device", expected="a device of this machine", found=name) from error
-    return device

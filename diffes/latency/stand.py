@@ -15,7 +15,8 @@ from torch import Tensor
 from diffes.architectures import Architecture
 from diffes.bundle import Bundle
 from diffes.checkpoint import Checkpoint
-from diffes.errors import BackendError, InvalidInput
+from diffes.devices import device_named
+from diffes.errors import InvalidInput
 from diffes.manifest import DTYPES, MANIFEST
 from diffes.pruning.mode import Compensation
 from diffes.pruning.model import PrunedModel
@@ -73,7 +74,7 @@ class TorchStand:
         """BackendError for a device torch lacks, InvalidInput for an unknown dtype."""
         if dtype not in DTYPES:
             raise InvalidInput("dtype", expected=f"one of {', '.join(DTYPES)}", found=dtype)
-        _require_device(device)
+        device_named(device)
         if threads is not None:
             torch.set_num_threads(threads)
         self._model = UnorderedModel(subject, device, DTYPES[dtype])
@@ -93,10 +94,3 @@ def example_inputs(model: PrunedModel, batch: int) -> tuple[Tensor, dict[str, Te
     labels = torch.arange(batch) % model.architecture.classes
     latents = seeded_noise(range(batch), model.architecture.latent_shape)
     return latents, model.condition(torch.full((batch,), 500.0), labels)
-
-
-def _require_device(device: str) -> None:
-    try:
-        torch.empty(0, device=device)
-    except (RuntimeError, AssertionError) as error:  # torch raises either for a device it lacks
-        raise BackendError("torch has no such device", expected="a device of this machine", found=device) from error

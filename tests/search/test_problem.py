@@ -11,7 +11,7 @@ from diffes.presets import build_schedule
 from diffes.pruning.calibration import Calibration
 from diffes.schedule import Schedule
 from search.genome import GenomeSpace
-from search.problem import Problem, require_device
+from search.problem import Problem
 from tests.search.conftest import small_options
 
 
@@ -66,9 +66,3 @@ def test_a_budget_out_of_reach_is_refused(tiny_checkpoint: Checkpoint) -> None:
 def test_an_unknown_sampler_is_refused(tiny_checkpoint: Checkpoint) -> None:
     with pytest.raises(CheckpointError, match="unknown sampler"):
         Problem.of(tiny_checkpoint, small_options(sampler="PNDMScheduler"))
-
-
-def test_the_cpu_is_always_there() -> None:
-    require_device("cpu")
-    with pytest.raises(SearchError, match="the device cannot be used"):
-        require_device("abacus")

@@ -1,0 +1,146 @@
+"""ONNX Runtime sessions on torch's memory: weights are views of one buffer, inputs and outputs are torch tensors.
+
+Nothing is copied to the host. A weight that stands for an initializer is checked first: ONNX Runtime takes any shape
+for it, and asks the file for what it folds.
+"""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import onnx
+import onnxruntime
+import torch
+from torch import Tensor
+
+from diffes.backends.sessions import provider_for, require_provider
+from diffes.errors import BackendError
+from diffes.graphs import read_graph
+from diffes.manifest import DTYPES, TensorSpec
+
+_ONNX_TYPES = {
+    torch.float32: onnx.TensorProto.FLOAT,
+    torch.float16: onnx.TensorProto.FLOAT16,
+    torch.bfloat16: onnx.TensorProto.BFLOAT16,
+    torch.int64: onnx.TensorProto.INT64,
+}
+_TYPES = {**DTYPES, "int64": torch.int64}
+_ERRORS_ONLY = 3  # ONNX Runtime's log severity
+
+
+class BoundGraph:
+    """One graph on one device. With `replayed`, what a GPU does for a row count is captured once and replayed.
+
+    Replaying asks for inputs at the same addresses every time; the outputs of one row count are always the same memory.
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        outputs: Sequence[TensorSpec],
+        weights: Mapping[str, Tensor],
+        device: torch.device,
+        *,
+        replayed: bool = False,
+    ) -> None:
+        """BackendError if a weight is missing or of another shape or type, or the device cannot run the graph."""
+        check_weights(path, weights)
+        self._specs = outputs
+        self._device = device
+        self._replayed = replayed and device.type == "cuda"
+        self._stream = torch.cuda.Stream(device) if device.type == "cuda" else None
+        # a session reads its weights where they are and does not keep them alive
+        self._weights = {name: _value(tensor) for name, tensor in weights.items()}
+        self._session = self._open(path)
+        self._outputs: dict[int, list[Tensor]] = {}
+
+    def __call__(self, **inputs: Tensor) -> list[Tensor]:
+        """Inputs by name, on the device and of the graph's types, [B, ...] → outputs, overwritten by the next call."""
+        rows = len(next(iter(inputs.values())))
+        outputs = self._outputs_of(rows)
+        binding = self._session.io_binding()
+        for name, tensor in inputs.items():
+            binding.bind_input(name, *self._place(tensor))
+        for spec, tensor in zip(self._specs, outputs, strict=True):
+            binding.bind_output(spec.name, *self._place(tensor))
+        options = onnxruntime.RunOptions()
+        options.add_run_config_entry("gpu_graph_id", str(rows) if self._replayed else "-1")
+        if self._stream is None:
+            self._session.run_with_iobinding(binding, options)
+            return outputs
+        options.add_run_config_entry("disable_synchronize_execution_providers", "1")
+        waiting = torch.cuda.current_stream(self._device)
+        self._stream.wait_stream(waiting)
+        self._session.run_with_iobinding(binding, options)
+        waiting.wait_stream(self._stream)
+        return outputs
+
+    def _outputs_of(self, rows: int) -> list[Tensor]:
+        if rows not in self._outputs or not self._replayed:
+            self._outputs[rows] = [
+                torch.empty(rows, *spec.shape[1:], dtype=_TYPES[spec.dtype], device=self._device)  # type: ignore[arg-type]
+                for spec in self._specs
+            ]
+        return self._outputs[rows] if self._replayed else self._outputs.pop(rows)
+
+    def _place(self, tensor: Tensor) -> tuple[str, int, int, list[int], int]:
+        if not tensor.is_contiguous():
+            raise BackendError("a bound tensor must be contiguous", expected="one run of memory", found=tensor.stride())
+        kind, index = tensor.device.type, tensor.device.index or 0
+        return kind, index, _ONNX_TYPES[tensor.dtype], list(tensor.shape), tensor.data_ptr()
+
+    def _open(self, path: Path) -> Any:
+        provider = provider_for(str(self._device))
+        options = onnxruntime.SessionOptions()
+        options.log_severity_level = _ERRORS_ONLY
+        options.add_session_config_entry("session.disable_prepacking", "1")
+        for name, value in self._weights.items():
+            options.add_initializer(name, value)
+        try:
+            session = onnxruntime.InferenceSession(str(path), options, providers=[(provider, self._provider_options())])
+        except Exception as error:  # onnxruntime raises a dozen unrelated classes
+            raise BackendError(f"onnxruntime cannot load {path.name}", expected=provider, found=str(error)) from error
+        require_provider(session, provider, path)
+        return session
+
+    def _provider_options(self) -> dict[str, str]:
+        if self._stream is None:
+            return {}
+        return {
+            "device_id": str(self._device.index or 0),
+            "user_compute_stream": str(self._stream.cuda_stream),
+            "do_copy_in_default_stream": "1",
+            "enable_cuda_graph": "1" if self._replayed else "0",
+            "use_tf32": "0",
+        }
+
+
+def check_weights(path: Path, weights: Mapping[str, Tensor]) -> None:
+    """BackendError unless `weights` are the graph's external initializers, each of its shape and type."""
+    graph = read_graph(path).graph
+    wanted = {
+        tensor.name: (tuple(tensor.dims), tensor.data_type)
+        for tensor in graph.initializer
+        if tensor.data_location == onnx.TensorProto.EXTERNAL
+    }
+    found = {name: (tuple(tensor.shape), _ONNX_TYPES.get(tensor.dtype)) for name, tensor in weights.items()}
+    for name in sorted(wanted.keys() | found.keys()):
+        if wanted.get(name) != found.get(name):
+            raise BackendError(
+                f"{path.name}: weight {name} is not what the graph reads",
+                expected=_told(wanted.get(name)),
+                found=_told(found.get(name)),
+            )
+
+
+def _told(weight: tuple[tuple[int, ...], int | None] | None) -> str:
+    if weight is None:
+        return "no such weight"
+    shape, kind = weight
+    return f"{shape} of {onnx.TensorProto.DataType.Name(kind) if kind else 'another type'}"
+
+
+def _value(tensor: Tensor) -> Any:
+    """The tensor's own memory as ONNX Runtime's value."""
+    native = onnxruntime.capi._pybind_state.OrtValue.from_dlpack(tensor.__dlpack__(), False)
+    return onnxruntime.OrtValue(native)

@@ -1,0 +1,85 @@
+"""ONNX Runtime on a GPU: every graph on one buffer of weights, steps replayed as CUDA graphs by bucket."""
+
+from collections.abc import Callable
+from typing import TypeVar
+
+import torch
+from torch import Tensor
+
+from diffes.backends.base import Conditions
+from diffes.backends.bound import BoundGraph
+from diffes.backends.device_blob import DeviceBlob
+from diffes.backends.recorded import RecordedSteps, Run
+from diffes.bundle import Bundle
+from diffes.devices import device_named
+from diffes.errors import BackendError
+from diffes.manifest import Graph
+from diffes.pruning.prefix import Prefix
+
+T = TypeVar("T")
+
+
+class OnnxRuntimeCudaBackend:
+    """Every session is opened at once, so that what cannot run is refused before the first request."""
+
+    name = "onnxruntime"
+
+    def __init__(self, bundle: Bundle, device: str) -> None:
+        self._device = device_named(device)
+        self._dtype = bundle.dtype
+        self._blob = DeviceBlob(bundle.blob, self._device)
+        manifest, architecture = bundle.manifest, bundle.architecture
+        self._conditions = [output.name for output in manifest.condition.outputs]
+        self._condition: BoundGraph | None = self._bound(bundle, manifest.condition)
+        graph = manifest.decode.graph
+        self._decode = None if graph is None else self._bound(bundle, graph)
+        denoisers = {
+            subgraph.id: _only_output(self._bound(bundle, subgraph, replayed=True)) for subgraph in manifest.subgraphs
+        }
+        shapes = {"latents": architecture.latent_shape, **architecture.condition_shapes()}
+        self._steps: RecordedSteps | None = RecordedSteps(denoisers, shapes, (self._device, self._dtype), _warmed)
+
+    def condition(self, timesteps: Tensor, labels: Tensor) -> dict[str, Tensor]:
+        """timesteps [N] float32, labels [N] int64 → each condition [N, ...] on the device."""
+        run = _opened(self._condition)
+        outputs = run(timesteps=timesteps.to(self._device), labels=labels.to(self._device))
+        return dict(zip(self._conditions, outputs, strict=True))
+
+    def denoise(self, subgraph: str, latents: Tensor, conditions: Conditions) -> Tensor:
+        """latents [B, C, h, w], conditions [B, ...] → the model's output like latents, on the device."""
+        steps = _opened(self._steps)
+        return steps(subgraph, {"latents": latents, **conditions})
+
+    def decode(self, latents: Tensor) -> Tensor:
+        """latents [B, C, h, w] → images [B, 3, H, W] in [-1, 1] on the device."""
+        _opened(self._condition)
+        if self._decode is None:
+            return latents.clamp(-1, 1)
+        (images,) = self._decode(latents=latents.to(self._device, self._dtype).contiguous())
+        return images.float()
+
+    def close(self) -> None:
+        """Free sessions and memory."""
+        self._condition = self._decode = self._steps = None
+        self._blob.buffer = torch.empty(0, dtype=torch.uint8)
+
+    def _bound(self, bundle: Bundle, graph: Graph, *, replayed: bool = False) -> BoundGraph:
+        named = {name: Prefix(spec.tensor, spec.rows).of(self._blob) for name, spec in graph.prefixes.items()}
+        return BoundGraph(bundle.folder / graph.file, graph.outputs, named, self._device, replayed=replayed)
+
+
+def _opened(what: T | None) -> T:
+    if what is None:
+        raise BackendError("the backend is closed", expected="an open backend", found="closed")
+    return what
+
+
+def _only_output(graph: BoundGraph) -> Callable[..., Tensor]:
+    return lambda **inputs: graph(**inputs)[0]
+
+
+def _warmed(run: Run) -> Run:
+    """ONNX Runtime captures by itself, in the third run of a row count: the first two plan its memory."""
+    for _ in range(3):
+        run()
+    return run
