@@ -1,0 +1,116 @@
+"""A model of full size with random weights, and a bundle of it: enough to measure speed and memory, and nothing else.
+
+python benchmarks/random_bundle.py dit-xl-2-256 out/dit-xl          # writes out/dit-xl/model and out/dit-xl/bundle
+"""
+
+import argparse
+import json
+from pathlib import Path
+from typing import Any
+
+import rich.progress
+import torch
+from diffusers.models.transformers.dit_transformer_2d import DiTTransformer2DModel
+from diffusers.schedulers.scheduling_ddim import DDIMScheduler
+
+from diffes.bundle import Bundle
+from diffes.checkpoint import Checkpoint
+from diffes.levels import LevelGrid
+from diffes.manifest import DtypeName, dtype_named
+from diffes.presets import build_schedule, uniform_schedule
+from diffes.pruning.calibration import Calibration, CalibrationSpec
+from diffes.pruning.moments import Moments
+from diffes.schedule import Sampler
+from export.job import export_bundle
+
+# as the published DiT-XL/2 at 256 x 256 pixels: latents 4 x 32 x 32, learned variance
+CONFIGS: dict[str, dict[str, Any]] = {
+    "dit-xl-2-256": {
+        "num_attention_heads": 16,
+        "attention_head_dim": 72,
+        "num_layers": 28,
+        "in_channels": 4,
+        "out_channels": 8,
+        "patch_size": 2,
+        "sample_size": 32,
+        "num_embeds_ada_norm": 1000,
+        "norm_type": "ada_norm_zero",
+        "norm_elementwise_affine": False,
+        "activation_fn": "gelu-approximate",
+        "attention_bias": True,
+    }
+}
+_STANDARD_DEVIATION = 0.02  # small enough that 28 blocks stay finite in 16 bits
+
+
+def write_random_model(name: str, out: Path, *, seed: int = 0) -> None:
+    """Write the model's folder, weights in bfloat16."""
+    with torch.device("meta"):
+        model = DiTTransformer2DModel(**CONFIGS[name])
+    model = model.to_empty(device="cpu").to(torch.bfloat16)
+    generator = torch.Generator().manual_seed(seed)
+    with torch.no_grad():
+        for tensor in model.state_dict().values():
+            if tensor.is_floating_point():
+                tensor.normal_(0, _STANDARD_DEVIATION, generator=generator)
+        first = model.transformer_blocks[0].norm1.emb  # one embedder shared by all blocks, as in the original
+        for block in model.transformer_blocks[1:]:
+            block.norm1.emb.load_state_dict(first.state_dict())
+    model.save_pretrained(out / "transformer")
+    DDIMScheduler(beta_start=1e-4, beta_end=0.02, clip_sample=False).save_pretrained(out / "scheduler")
+    index = {
+        "_class_name": "DiTPipeline",
+        "transformer": ["diffusers", "DiTTransformer2DModel"],
+        "scheduler": ["diffusers", "DDIMScheduler"],
+        "id2label": {str(label): f"class {label}" for label in range(CONFIGS[name]["num_embeds_ada_norm"])},
+    }
+    (out / "model_index.json").write_text(json.dumps(index, indent=1) + "\n")
+
+
+def write_random_bundle(checkpoint: Checkpoint, out: Path, dtype: DtypeName) -> Bundle:
+    """Write a bundle with the schedules `half`, 50 % everywhere, and `ten`, ten stages of other widths."""
+    sampler = Sampler(class_name="DDIMScheduler", steps=20, guidance=1.5)
+    grid = LevelGrid.of(checkpoint.architecture.dense)
+    plans = [grid.plan(level, level) for level in range(min(10, grid.parts))]
+    schedules = {
+        "half": uniform_schedule(checkpoint, sampler, 0.5, 10, "none"),
+        "ten": build_schedule(checkpoint, sampler, plans, "none", {"made_by": "benchmark"}),
+    }
+    with rich.progress.Progress() as bars:
+        task = bars.add_task("exporting", total=1)
+
+        def tell(what: str, share: float) -> None:
+            bars.update(task, description=what, completed=share)
+
+        return export_bundle(
+            checkpoint, schedules, "half", as_stored(checkpoint), out, dtype=dtype, overwrite=True, progress=tell
+        )
+
+
+def as_stored(checkpoint: Checkpoint) -> Calibration:
+    """The order units happen to have: of random ones none matters more. Without moments, for none are asked for."""
+    order = {layer.projection: torch.arange(layer.units) for layer in checkpoint.architecture.layers}
+    spec = CalibrationSpec(Sampler(class_name="DDIMScheduler", steps=20, guidance=1.5))
+    return Calibration(
+        checkpoint.identity.fingerprint,
+        spec,
+        {spec.ordering: order},
+        Moments({}, {}, 0),
+        {},
+        checkpoint.architecture,
+    )
+
+
+def main() -> None:
+    """Write what was asked for."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("name", choices=list(CONFIGS))
+    parser.add_argument("out", type=Path)
+    parser.add_argument("--dtype", default="bfloat16")
+    options = parser.parse_args()
+    write_random_model(options.name, options.out / "model")
+    write_random_bundle(Checkpoint.open(options.out / "model"), options.out / "bundle", dtype_named(options.dtype))
+
+
+if __name__ == "__main__":
+    main()
