@@ -127,6 +127,9 @@ class Architecture(Protocol):
     def condition_shapes(self) -> dict[str, tuple[int, ...]]:
         """Shape of each condition without its leading row axis."""
 
+    def diffusers_inputs(self, timesteps: Tensor, labels: Tensor) -> dict[str, Tensor]:
+        """What diffusers' model of this family takes beside the latents: timesteps [B] float32, labels [B] int64."""
+
     def macs(self, plan: StagePlan) -> int:
         """Multiply-accumulates of one row of one step (matmuls and attention; no condition, no compensation)."""
 

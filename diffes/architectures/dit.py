@@ -193,6 +193,10 @@ class DiT:
             "final_modulation": (2, self.width),
         }
 
+    def diffusers_inputs(self, timesteps: Tensor, labels: Tensor) -> dict[str, Tensor]:
+        """What `DiTTransformer2DModel` takes beside the latents."""
+        return {"timestep": timesteps, "class_labels": labels}
+
     def convert(self, state: Weights) -> dict[str, Tensor]:
         """diffusers' state dict in this family's names and layouts; CheckpointError unless it fits the config."""
         return convert(self, state)

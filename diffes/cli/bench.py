@@ -3,6 +3,7 @@
 import json
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -11,9 +12,11 @@ from rich.console import Console
 from rich.table import Table
 from typer.core import TyperGroup
 
+from diffes.backends import BACKENDS
 from diffes.cli.app import app
 from diffes.cli.options import AsJson, BackendName, BundleFolder, Device, Threads
 from diffes.cli.progress import console, progress_bars
+from diffes.files import write_text_atomically
 
 if TYPE_CHECKING:
     from diffes.latency.measure import Progress, Setup
@@ -52,7 +55,7 @@ def steps(
 ) -> None:
     """Time one step of every subgraph at several batch sizes."""
     from diffes.backends import open_backend
-    from diffes.bench import lines, report, time_steps
+    from diffes.bench.steps import lines, report, time_steps
     from diffes.bundle import Bundle
 
     opened = Bundle.open(bundle)
@@ -65,6 +68,48 @@ def steps(
     table = Table("subgraph", "rows", "ms (median)", "ms (range)", "ms a row", title=f"one step on {runner.name}")
     for line in lines(times):
         table.add_row(*line)
+    Console().print(table)
+
+
+@bench.command()
+def compare(
+    bundle: BundleFolder,
+    out: Annotated[Path, typer.Option(help="JSON to write.")],
+    rows: Annotated[list[int] | None, typer.Option(min=1, help="Rows of a step, guidance rows included.")] = None,
+    schedule: Annotated[
+        list[str] | None,
+        typer.Option(help="Schedules whose narrowest stage is timed beside the dense model. Default: the bundle's."),
+    ] = None,
+    backend: Annotated[list[str] | None, typer.Option(help="Our backends. Default: onnxruntime and torch.")] = None,
+    peer: Annotated[
+        list[str] | None,
+        typer.Option(help="diffusers, diffusers-compiled (torch.compile), copies (each plan has weights of its own)."),
+    ] = None,
+    device: Device = "cpu",
+    seconds: Annotated[float, typer.Option(min=0.1, help="Time spent on each batch size, roughly.")] = 10,
+) -> None:
+    """Time backends and what one would run without them side by side, in one run; device memory beside it."""
+    from diffes.bench.compare import compare as run
+    from diffes.bench.entrants import backend_entrants, peer_entrants
+    from diffes.bundle import Bundle
+
+    opened = Bundle.open(bundle)
+    dense = opened.architecture.dense
+    narrowest = {
+        name: min((stage.blocks for stage in opened.schedule(name).stages), key=opened.architecture.macs)
+        for name in schedule or [opened.default]
+    }
+    plans = {"dense": dense, **narrowest}
+    openers = {f"diffes {name}": partial(backend_entrants, opened, plans, name, device) for name in backend or BACKENDS}
+    openers |= {name: partial(peer_entrants, opened, plans, name, device) for name in peer or ("diffusers",)}
+    model = opened.manifest.model.class_name, opened.architecture, opened.manifest.dtype
+    with progress_bars() as tell:
+        found = run(model, openers, rows or [2, 16], device=device, seconds=seconds, progress=tell)
+    write_text_atomically(out, json.dumps(found.to_json(), indent=1) + "\n")
+    table = Table("runs", "plan", "rows", "ms", "quartiles", "TFLOP/s", title=f"{found.machine.device}, {found.dtype}")
+    for step in found.steps:
+        spread = f"{step.low:.2f} .. {step.high:.2f}"
+        table.add_row(step.name, step.plan, str(step.rows), f"{step.ms:.3f}", spread, f"{step.tflops:.2f}")
     Console().print(table)
 
 

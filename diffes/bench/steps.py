@@ -32,7 +32,7 @@ def time_steps(
     seconds: float = 1.0,
     progress: Callable[[float], None] = lambda _: None,
 ) -> list[StepTime]:
-    """Time each (subgraph, rows) for about `seconds`, in rounds over all of them (diffes/timing.py)."""
+    """Time each (subgraph, rows) for about `seconds`, in rounds over all of them (diffes/latency/timing.py)."""
     cells = [(subgraph.id, count) for subgraph in bundle.manifest.subgraphs for count in rows]
     runs = [_step(bundle, backend, *cell) for cell in cells]
     seen = measure(runs, wall_clock, seconds=seconds * len(cells), progress=progress)
