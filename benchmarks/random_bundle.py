@@ -67,7 +67,7 @@ def write_random_model(name: str, out: Path, *, seed: int = 0) -> None:
     (out / "model_index.json").write_text(json.dumps(index, indent=1) + "\n")
 
 
-def write_random_bundle(checkpoint: Checkpoint, out: Path, dtype: DtypeName) -> Bundle:
+def write_random_bundle(checkpoint: Checkpoint, out: Path, dtype: DtypeName, *, verify: bool = True) -> Bundle:
     """Write a bundle with the schedules `half`, 50 % everywhere, and `ten`, ten stages of other widths."""
     sampler = Sampler(class_name="DDIMScheduler", steps=20, guidance=1.5)
     grid = LevelGrid.of(checkpoint.architecture.dense)
@@ -83,7 +83,15 @@ def write_random_bundle(checkpoint: Checkpoint, out: Path, dtype: DtypeName) -> 
             bars.update(task, description=what, completed=share)
 
         return export_bundle(
-            checkpoint, schedules, "half", as_stored(checkpoint), out, dtype=dtype, overwrite=True, progress=tell
+            checkpoint,
+            schedules,
+            "half",
+            as_stored(checkpoint),
+            out,
+            dtype=dtype,
+            overwrite=True,
+            verify=verify,
+            progress=tell,
         )
 
 
@@ -107,9 +115,11 @@ def main() -> None:
     parser.add_argument("name", choices=list(CONFIGS))
     parser.add_argument("out", type=Path)
     parser.add_argument("--dtype", default="bfloat16")
+    parser.add_argument("--no-verify", dest="verify", action="store_false", help="do not run the graphs: minutes less")
     options = parser.parse_args()
     write_random_model(options.name, options.out / "model")
-    write_random_bundle(Checkpoint.open(options.out / "model"), options.out / "bundle", dtype_named(options.dtype))
+    checkpoint = Checkpoint.open(options.out / "model")
+    write_random_bundle(checkpoint, options.out / "bundle", dtype_named(options.dtype), verify=options.verify)
 
 
 if __name__ == "__main__":

@@ -24,6 +24,8 @@ def provider_for(device: str) -> str:
     offered = onnxruntime.get_available_providers()
     if provider not in offered:
         raise BackendError(f"this onnxruntime cannot run on {kind}", expected=provider, found=", ".join(offered))
+    if kind == "cuda":
+        onnxruntime.preload_dlls()  # CUDA's libraries as torch brings them; without, a session falls back to the CPU
     return provider
 
 
