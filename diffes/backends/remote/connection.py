@@ -53,9 +53,10 @@ class Connection:
 
     def describe(self) -> protocol.Description:
         """What the server runs; BackendError if it is not reachable, has no such model, or speaks otherwise."""
-        description = self._insist(lambda: self._infer({protocol.OPERATION: protocol.DESCRIBE}, {}, {}))
-        content = description.as_numpy(protocol.DESCRIPTION)
-        return protocol.Description.parse(protocol.decode(torch.from_numpy(content.copy())), self.server)
+        asked, wanted = {protocol.OPERATION: protocol.DESCRIBE}, {protocol.DESCRIPTION: None}
+        content = self._insist(lambda: self._infer(asked, {}, wanted)).as_numpy(protocol.DESCRIPTION)
+        text = "" if content is None else protocol.decode(torch.from_numpy(content.copy()))
+        return protocol.Description.parse(text, self.server)
 
     def share_memory(self) -> None:
         """Use shared memory if the address says so; BackendError if it must be used and the server cannot."""
@@ -66,7 +67,7 @@ class Connection:
         try:
             exchange.region(1)
         except InferenceServerException as error:
-            if wanted:
+            if wanted or error.status() in {_LOST, _LATE}:
                 raise BackendError(
                     f"{self.server} cannot use this host's shared memory",
                     expected="a server on this host that sees its /dev/shm",
@@ -134,8 +135,8 @@ class Connection:
                 raise BackendError(f"{self.server} answered otherwise", expected=f"{name} as FP32 {shape}", found=found)
 
     def _insist(self, attempt: Callable[[], Result]) -> Result:
-        """The attempt's result, tried again while the connection is lost, at most for as long as patience lasts."""
-        deadline, pause = time.monotonic() + self._address.patience, _FIRST_PAUSE
+        """The attempt's result, tried again while the connection is lost, for as long as patience lasts after that."""
+        lost, pause = None, _FIRST_PAUSE
         while True:
             try:
                 return attempt()
@@ -145,7 +146,8 @@ class Connection:
                     self._exchange.abandon()
                 if not again:
                     raise self._failure(error) from error
-                if time.monotonic() + pause > deadline:
+                lost = lost or time.monotonic()
+                if time.monotonic() + pause > lost + self._address.patience:
                     raise self._loss(error) from error
                 logger.warning("%s is lost, trying again in %.1f s: %s", self.server, pause, error.message())
             time.sleep(pause)

@@ -5,15 +5,20 @@ again, and only unregistered once a later call was answered: the model has one i
 """
 
 import logging
+import os
+import sys
 import weakref
 from collections.abc import Mapping
 from multiprocessing.shared_memory import SharedMemory
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 from tritonclient.utils import InferenceServerException
+
+from diffes.errors import BackendError
 
 logger = logging.getLogger(__name__)
 
@@ -27,10 +32,11 @@ class Region:
     """Memory with a random name that this process owns and the server has mapped."""
 
     def __init__(self, client: Any, size: int, timeout: float) -> None:
-        """InferenceServerException if the server cannot map it."""
+        """BackendError if this host has no room for it, InferenceServerException if the server cannot map it."""
         self._memory = SharedMemory(create=True, size=size)
         self.free = weakref.finalize(self, _free, self._memory)  # at the latest when the process ends
         self.name, self.size = self._memory.name, size
+        _reserve(self._memory)
         try:
             client.register_system_shared_memory(self.name, f"/{self.name}", size, client_timeout=timeout)
         except InferenceServerException:
@@ -124,6 +130,22 @@ def layout(inputs: Mapping[str, Tensor], outputs: Mapping[str, Shape]) -> tuple[
 def bytes_of(shape: Shape) -> int:
     """Of a float32 tensor."""
     return int(np.prod(shape)) * 4
+
+
+def _reserve(memory: SharedMemory) -> None:
+    """Take the pages now: where /dev/shm is small, writing to one that is not there would end the process."""
+    if sys.platform != "linux":
+        return
+    try:
+        with Path("/dev/shm", memory.name).open("r+b") as file:
+            os.posix_fallocate(file.fileno(), 0, memory.size)
+    except OSError as error:
+        raise BackendError(
+            "no room for shared memory",
+            expected=f"{memory.size} bytes in /dev/shm",
+            found=error.strerror,
+            remedy="Make it larger (a container's --shm-size), or append ?shared_memory=off to the address.",
+        ) from error
 
 
 def _free(memory: SharedMemory) -> None:
