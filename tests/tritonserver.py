@@ -1,4 +1,7 @@
-"""A real tritonserver on CPU: the one inside the nvidia-pytriton wheel, kept in `.cache/` and started on free ports."""
+"""A real tritonserver on CPU: the one inside the nvidia-pytriton wheel, kept in `.cache/` and started on free ports.
+
+`python -m tests.tritonserver REPOSITORY` runs it on port 8001 until Ctrl-C.
+"""
 
 import os
 import platform
@@ -9,6 +12,7 @@ import sys
 import sysconfig
 import tempfile
 import time
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
@@ -126,18 +130,6 @@ class Server:
             for left in Path("/dev/shm").glob(f"{self._memory}*"):  # between the server and its model's process
                 left.unlink()
 
-    def pause(self) -> None:
-        """Let it hang."""
-        self._signal(signal.SIGSTOP)
-
-    def resume(self) -> None:
-        """Let it go on."""
-        self._signal(signal.SIGCONT)
-
-    def _signal(self, number: signal.Signals) -> None:
-        assert self.process is not None
-        os.killpg(self.process.pid, number)
-
     def _wait_until_ready(self) -> None:
         deadline = time.monotonic() + _PATIENCE
         while time.monotonic() < deadline and self.process is not None and self.process.poll() is None:
@@ -148,3 +140,18 @@ class Server:
                 pass
             time.sleep(0.1)
         raise AssertionError(f"not ready:\n{self.log.read_text(errors='replace')}")
+
+
+def main() -> None:
+    """Serve the repository of the command line."""
+    server = Server(Path(sys.argv[1]), Path(tempfile.mkdtemp(prefix="tritonserver."), "log"), http=8000, grpc=8001)
+    server.start()
+    sys.stdout.write(f"gRPC on {server.address}, log in {server.log}\n")
+    sys.stdout.flush()
+    with suppress(KeyboardInterrupt):
+        signal.pause()
+    server.kill()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,13 +1,16 @@
 """The triton backend against a real tritonserver: the same images, and clear words when something is wrong."""
 
+import errno
 import sys
 from collections.abc import Callable, Iterator
+from multiprocessing.shared_memory import SharedMemory
 from pathlib import Path
 from threading import Timer
 
 import pytest
 import torch
 from torch import Tensor
+from tritonclient.grpc import InferenceServerClient
 from typer.testing import CliRunner
 
 from diffes.backends import open_backend
@@ -203,15 +206,64 @@ def test_a_server_restarted_on_another_bundle_is_refused_at_the_next_call(
 
 
 def test_a_server_that_hangs_is_an_error_and_its_late_answer_spoils_nothing(
-    connect: Callable[[str], TritonBackend], mortal: Server, local: Backend, tiny_bundle: Bundle
+    connect: Callable[[str], TritonBackend],
+    start_triton: Callable[[Path], Server],
+    local: Backend,
+    tiny_bundle: Bundle,
+    tmp_path: Path,
 ) -> None:
-    backend = connect(f"{mortal.address}?timeout=1")
-    mortal.pause()
+    repository, gate = tmp_path / "repository", tmp_path / "closed"
+    wrap_bundle(tiny_bundle, repository, hosting=HOSTING)
+    with (repository / "diffes/1/model.py").open("a") as model:
+        model.write(WAITS_AT_A_GATE.format(gate=str(gate)))
+    backend = connect(f"{start_triton(repository).address}?timeout=1")
+    gate.touch()
     with pytest.raises(BackendError, match="did not answer in time: expected an answer within 1 s"):
         denoised(backend, tiny_bundle)
-    mortal.resume()
+    opening = Timer(0.3, gate.unlink)  # while the next call waits behind the late one
+    opening.start()
     for rows in (2, 4, 3):
         assert (denoised(backend, tiny_bundle, rows) - denoised(local, tiny_bundle, rows)).abs().max() <= 1e-5
+    opening.join()
+
+
+WAITS_AT_A_GATE = """
+
+class Waiting(TritonPythonModel):
+    def execute(self, requests):
+        import time
+        while Path({gate!r}).exists():
+            time.sleep(0.01)
+        return super().execute(requests)
+
+
+TritonPythonModel = Waiting
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere memory is not a file system that fills up")
+def test_where_shared_memory_is_full_it_says_so_instead_of_dying(
+    triton_server: Server, tiny_bundle: Bundle, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: int) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr("os.posix_fallocate", full)
+    with pytest.raises(BackendError, match=r"expected 1048576 bytes in /dev/shm, found No space.*shared_memory=off"):
+        TritonBackend(tiny_bundle, triton_server.address)
+    TritonBackend(tiny_bundle, f"{triton_server.address}?shared_memory=off").close()
+
+
+def test_shared_memory_is_given_back(triton_server: Server, tiny_bundle: Bundle) -> None:
+    client = InferenceServerClient(triton_server.address)
+    before = set(client.get_system_shared_memory_status().regions)
+    backend = TritonBackend(tiny_bundle, triton_server.address)
+    (name,) = set(client.get_system_shared_memory_status().regions) - before
+    backend.close()
+    assert set(client.get_system_shared_memory_status().regions) == before
+    with pytest.raises(FileNotFoundError):
+        SharedMemory(name)
+    client.close()
 
 
 def test_threads_are_the_servers(tiny_bundle: Bundle) -> None:
