@@ -26,4 +26,4 @@ demo: setup
 	$(BIN)/python examples/demo.py
 
 clean:
-	rm -rf out .venv build *.egg-info .mypy_cache .ruff_cache .pytest_cache
+	rm -rf out .venv .cache build *.egg-info .mypy_cache .ruff_cache .pytest_cache

@@ -11,12 +11,13 @@ from diffes.manifest import MANIFEST
 
 
 @contextmanager
-def new_folder(out: Path, *, overwrite: bool) -> Iterator[Path]:
+def new_folder(out: Path, *, overwrite: bool, mark: Path = Path(MANIFEST)) -> Iterator[Path]:
     """Yield a temporary sibling of `out` that takes its place on success and vanishes on failure.
 
-    BundleError if `out` is something other than a bundle, or a bundle that may not be overwritten.
+    `mark` is the file that tells a bundle, or what wraps one, from other folders. BundleError if `out` is something
+    else, or a bundle that may not be overwritten.
     """
-    _check_target(out, overwrite)
+    _check_target(out, overwrite, mark)
     out.parent.mkdir(parents=True, exist_ok=True)
     workspace = Path(tempfile.mkdtemp(prefix=f".{out.name}.", dir=out.parent))
     try:
@@ -30,12 +31,12 @@ def new_folder(out: Path, *, overwrite: bool) -> Iterator[Path]:
         shutil.rmtree(workspace)
 
 
-def _check_target(out: Path, overwrite: bool) -> None:
+def _check_target(out: Path, overwrite: bool, mark: Path) -> None:
     if not out.exists():
         return
-    if not out.is_dir() or (any(out.iterdir()) and not (out / MANIFEST).is_file()):
+    if not out.is_dir() or (any(out.iterdir()) and not (out / mark).is_file()):
         raise BundleError(f"{out} exists and is no bundle", expected="a new folder or a bundle", found="other files")
-    if (out / MANIFEST).is_file() and not overwrite:
+    if (out / mark).is_file() and not overwrite:
         raise BundleError(
-            f"{out} holds a bundle", expected="a new folder", found=MANIFEST, remedy="Ask to overwrite it."
+            f"{out} holds a bundle", expected="a new folder", found=str(mark), remedy="Ask to overwrite it."
         )

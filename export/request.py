@@ -1,13 +1,14 @@
 """What `diffes export` was asked for, carried out."""
 
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 
 from diffes.bundle import Bundle
 from diffes.checkpoint import Checkpoint
-from diffes.errors import ScheduleError
-from diffes.manifest import DtypeName
+from diffes.errors import InvalidInput, ScheduleError
+from diffes.manifest import MANIFEST, DtypeName
 from diffes.pruning.cache import calibration_for
 from diffes.pruning.calibration import CALIBRATION_FILE, Calibration, CalibrationSpec
 from diffes.pruning.data import looking_at
@@ -16,13 +17,20 @@ from diffes.pruning.spec import AUTO, read_damping
 from diffes.schedule import Schedule
 from export.job import export_bundle
 from export.schedules import Defaults, default_sampler, read_schedules
+from export.triton import bundle_folder, new_model, wrap_bundle
 
 Progress = Callable[[str, float], None]
+
+BUNDLE, TRITON = "bundle", "triton"
+TARGETS = (BUNDLE, TRITON)
 
 
 @dataclass(frozen=True)
 class ExportRequest:
-    """The command's options. `schedules` are as export/schedules.py reads them; the first is the default."""
+    """The command's options. `schedules` are as export/schedules.py reads them; the first is the default.
+
+    `model` may be a bundle if the target is another: it is wrapped as it is.
+    """
 
     model: Path
     schedules: tuple[str, ...]
@@ -39,24 +47,66 @@ class ExportRequest:
     device: str = "cpu"
     dtype: DtypeName = "float32"
     overwrite: bool = False
+    target: str = BUNDLE
 
 
 def run_export(request: ExportRequest, progress: Progress = lambda _phase, _share: None) -> Bundle:
-    """Open the model, make or read the schedules, calibrate if anything is pruned, and write the bundle."""
+    """Open the model, make or read the schedules, calibrate if anything is pruned, and write the bundle.
+
+    The bundle is `out`, or lies in what the target wraps around it.
+    """
+    if request.target not in TARGETS:
+        raise InvalidInput("target", expected=f"one of {', '.join(TARGETS)}", found=request.target)
+    if (request.model / MANIFEST).is_file():
+        return _wrap(request)
+    if not request.schedules:
+        raise InvalidInput("schedule", expected="at least one", found="none")
     checkpoint = Checkpoint.open(request.model)
     sampler = default_sampler(checkpoint, request.sampler, request.steps, request.guidance)
     defaults = Defaults(sampler, request.stages, request.compensation)
     schedules = read_schedules(checkpoint, request.schedules, defaults)
-    return export_bundle(
-        checkpoint,
-        schedules,
-        next(iter(schedules)),
-        _calibration(checkpoint, schedules, request, progress),
-        request.out,
-        dtype=request.dtype,
-        overwrite=request.overwrite,
-        progress=progress,
-    )
+    with _place(request) as folder:
+        bundle = export_bundle(
+            checkpoint,
+            schedules,
+            next(iter(schedules)),
+            _calibration(checkpoint, schedules, request, progress),
+            folder,
+            dtype=request.dtype,
+            overwrite=request.overwrite,
+            progress=progress,
+        )
+    return bundle if request.target == BUNDLE else Bundle(bundle_folder(request.out), bundle.manifest)
+
+
+def _place(request: ExportRequest) -> AbstractContextManager[Path]:
+    """Where the bundle is written."""
+    if request.target == BUNDLE:
+        return nullcontext(request.out)
+    return new_model(request.out, overwrite=request.overwrite)
+
+
+def _wrap(request: ExportRequest) -> Bundle:
+    """A bundle holds its schedules and weights; nothing about them can be asked for again."""
+    given = {
+        "schedule": request.schedules,
+        "compensation": request.compensation,
+        "sampler": request.sampler,
+        "calibration": request.calibration,
+        "calibration_images": request.calibration_images,
+        "calibration_data": request.calibration_data,
+    }
+    for name, value in given.items():
+        if value:
+            raise InvalidInput(
+                name,
+                expected=f"nothing: {request.model} is a bundle, which is exported as it is",
+                found=value,
+                remedy="Name a diffusers folder to make another bundle.",
+            )
+    if request.target == BUNDLE:
+        raise InvalidInput("target", expected="another than bundle, which MODEL is already", found=request.target)
+    return wrap_bundle(Bundle.open(request.model), request.out, overwrite=request.overwrite)
 
 
 def _calibration(

@@ -1,7 +1,7 @@
 """A tiny DiT for every test: random weights in a diffusers folder, nothing trained, nothing downloaded."""
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -15,6 +15,7 @@ from diffes.checkpoint import Checkpoint
 from diffes.pruning.calibration import Calibration, CalibrationSpec, calibrate
 from diffes.schedule import Sampler
 from tests.bundles import TEN_STAGES, export
+from tests.tritonserver import Server, Unavailable, installation
 
 LABELS = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
 
@@ -78,6 +79,25 @@ def tiny_bundle_folder(
 def tiny_bundle(tiny_bundle_folder: Path) -> Bundle:
     """The ten-stage bundle, opened."""
     return Bundle.open(tiny_bundle_folder)
+
+
+@pytest.fixture(scope="session")
+def start_triton(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[Path], Server]]:
+    """Starts a tritonserver on a repository; skips where there is none to start."""
+    try:
+        installation()
+    except Unavailable as reason:
+        pytest.skip(str(reason))
+    started: list[Server] = []
+
+    def start(repository: Path) -> Server:
+        started.append(Server(repository, tmp_path_factory.mktemp("tritonserver") / "log"))
+        started[-1].start()
+        return started[-1]
+
+    yield start
+    for server in started:
+        server.kill()
 
 
 def tiny_dit(**config: float) -> DiTTransformer2DModel:

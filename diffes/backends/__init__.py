@@ -23,14 +23,26 @@ def _torch(bundle: Bundle, device: str, threads: int | None) -> Backend:
     return TorchBackend(bundle, device, threads)
 
 
+def _triton(bundle: Bundle, device: str, threads: int | None) -> Backend:
+    from diffes.backends.triton import TritonBackend
+
+    return TritonBackend(bundle, device, threads)
+
+
 # a runtime is imported when it is asked for
-_BACKENDS: dict[str, Callable[[Bundle, str, int | None], Backend]] = {"onnxruntime": _onnxruntime, "torch": _torch}
+_BACKENDS: dict[str, Callable[[Bundle, str, int | None], Backend]] = {
+    "onnxruntime": _onnxruntime,
+    "torch": _torch,
+    "triton": _triton,
+}
 BACKENDS = tuple(_BACKENDS)
+LOCAL_BACKENDS = ("onnxruntime", "torch")  # those that need nothing but this process
 
 
 def open_backend(name: str, bundle: Bundle, device: str = "cpu", threads: int | None = None) -> Backend:
     """The named backend with every graph of `bundle` loaded on `device`; `threads` None: as many as cores.
 
+    The device of triton is its server's address.
     BackendError for a name or device there is none of.
     """
     if name not in _BACKENDS:
@@ -38,4 +50,4 @@ def open_backend(name: str, bundle: Bundle, device: str = "cpu", threads: int | 
     return _BACKENDS[name](bundle, device, threads)
 
 
-__all__ = ["BACKENDS", "Backend", "open_backend"]
+__all__ = ["BACKENDS", "LOCAL_BACKENDS", "Backend", "open_backend"]

@@ -12,7 +12,7 @@ from rich.console import Console
 from rich.table import Table
 from typer.core import TyperGroup
 
-from diffes.backends import BACKENDS
+from diffes.backends import LOCAL_BACKENDS
 from diffes.cli.app import app
 from diffes.cli.options import AsJson, BackendName, BundleFolder, Device, Threads
 from diffes.cli.progress import console, progress_bars
@@ -100,7 +100,9 @@ def compare(
         for name in schedule or [opened.default]
     }
     plans = {"dense": dense, **narrowest}
-    openers = {f"diffes {name}": partial(backend_entrants, opened, plans, name, device) for name in backend or BACKENDS}
+    openers = {
+        f"diffes {name}": partial(backend_entrants, opened, plans, name, device) for name in backend or LOCAL_BACKENDS
+    }
     openers |= {name: partial(peer_entrants, opened, plans, name, device) for name in peer or ("diffusers",)}
     model = opened.manifest.model.class_name, opened.architecture, opened.manifest.dtype
     with progress_bars() as tell:

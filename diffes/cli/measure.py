@@ -60,7 +60,8 @@ def evaluate(
     from diffes.quality import FeatureExtractor
 
     opened = Bundle.open(bundle)
-    extractor = FeatureExtractor.load(features or bundled_features(), device)
+    here = "cpu" if backend == "triton" else device  # a server runs the bundle, not the judge
+    extractor = FeatureExtractor.load(features or bundled_features(), here)
     runner = open_backend(backend, opened, device, threads)
     with progress_bars() as tell:
         found = evaluate_bundle(

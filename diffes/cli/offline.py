@@ -194,16 +194,23 @@ def search(
 
 @app.command()
 def export(
-    out: Annotated[Path, typer.Option(help="Bundle folder to write.")],
+    out: Annotated[Path, typer.Option(help="Bundle folder, or Triton model repository, to write.")],
     schedule: Annotated[
-        list[str],
+        list[str] | None,
         typer.Option(
             help="What each stage keeps: a schedule.json, a point of a front as `pareto.json@0.375` (share removed, at"
             " least), `dense`, or `uniform:0.375`. Give NAME=... to name it, and repeat for several over one blob; the"
             " first is the default, `dense` is always there."
         ),
-    ],
+    ] = None,
     model: Model = None,
+    target: Annotated[
+        str,
+        typer.Option(
+            help="bundle, or triton: a model repository for tritonserver with the bundle in it. MODEL may then be a"
+            " bundle, which is taken as it is, without --schedule."
+        ),
+    ] = "bundle",
     compensation: Annotated[
         str | None,
         typer.Option(
@@ -235,8 +242,9 @@ def export(
 
     request = ExportRequest(
         model=model or bundled_model(),
-        schedules=tuple(schedule),
+        schedules=tuple(schedule or ()),
         out=out,
+        target=target,
         compensation=compensation,
         sampler=sampler,
         steps=steps,
@@ -253,4 +261,5 @@ def export(
     with progress_bars() as report:
         bundle = run_export(request, report)
     count = len(bundle.manifest.subgraphs)
-    console.print(f"wrote {out}: {count} subgraphs over one blob; next: diffes inspect {out}", soft_wrap=True)
+    following = f"diffes inspect {out}" if target == "bundle" else f"tritonserver --model-repository {out}"
+    console.print(f"wrote {out}: {count} subgraphs over one blob; next: {following}", soft_wrap=True)

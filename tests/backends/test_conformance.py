@@ -22,13 +22,13 @@ from diffes.rollout import initial_state, run, seeded_noise
 from diffes.router import route
 from diffes.sampling import trajectory
 
-TOLERANCE = {"onnxruntime": 1e-4, "torch": 1e-5}  # of outputs of magnitude 1
+TOLERANCE = {"onnxruntime": 1e-4, "torch": 1e-5, "triton": 1e-4}  # of outputs of magnitude 1
 
 
 @pytest.fixture(scope="module", params=BACKENDS)
 def real(request: pytest.FixtureRequest, tiny_bundle: Bundle) -> Iterator[Backend]:
     """Each backend that computes the model."""
-    backend = open_backend(request.param, tiny_bundle, "cpu", 1)
+    backend = open_backend(request.param, tiny_bundle, *place(request.param, request))
     yield backend
     backend.close()
 
@@ -37,7 +37,17 @@ def real(request: pytest.FixtureRequest, tiny_bundle: Bundle) -> Iterator[Backen
 def make(request: pytest.FixtureRequest, tiny_bundle: Bundle) -> Callable[[], Backend]:
     """Opens a backend, the fake among them."""
     name = request.param
-    return FakeBackend if name == "fake" else lambda: open_backend(name, tiny_bundle, "cpu", 1)
+    if name == "fake":
+        return FakeBackend
+    where = place(name, request)
+    return lambda: open_backend(name, tiny_bundle, *where)
+
+
+def place(name: str, request: pytest.FixtureRequest) -> tuple[str, int | None]:
+    """Device and threads of a backend: one CPU thread, here or in a server."""
+    if name == "triton":
+        return request.getfixturevalue("triton_server").address, None
+    return "cpu", 1
 
 
 @pytest.fixture(scope="module")
@@ -189,5 +199,5 @@ def test_cuda_is_never_quietly_replaced(tiny_bundle: Bundle, name: str) -> None:
 
 
 def test_an_unknown_backend_is_refused_with_the_ones_there_are(tiny_bundle: Bundle) -> None:
-    with pytest.raises(BackendError, match="expected one of onnxruntime, torch, found tensorrt"):
+    with pytest.raises(BackendError, match="expected one of onnxruntime, torch, triton, found tensorrt"):
         open_backend("tensorrt", tiny_bundle)

@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 import onnx
@@ -10,7 +11,7 @@ import torch
 from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
 from torch import Tensor
 
-from diffes.backends import BACKENDS, open_backend
+from diffes.backends import LOCAL_BACKENDS, open_backend
 from diffes.bundle import Bundle
 from diffes.checkpoint import Checkpoint
 from diffes.decoder import LatentDecoder
@@ -19,7 +20,9 @@ from diffes.inspection import inspect
 from diffes.presets import dense_schedule
 from diffes.rollout import seeded_noise
 from export.job import export_bundle
+from export.triton import wrap_bundle
 from tests.bundles import SAMPLER
+from tests.tritonserver import HOSTING, Server
 
 
 @pytest.fixture(scope="module")
@@ -56,7 +59,7 @@ def decoded(vae: AutoencoderKL, latents: Tensor) -> Tensor:
     return images.clamp(-1, 1)
 
 
-@pytest.mark.parametrize("name", BACKENDS)
+@pytest.mark.parametrize("name", LOCAL_BACKENDS)
 def test_latents_decode_as_in_diffusers(bundle: Bundle, vae: AutoencoderKL, name: str) -> None:
     backend = open_backend(name, bundle, "cpu", 1)
     for rows in (1, 3):
@@ -64,6 +67,16 @@ def test_latents_decode_as_in_diffusers(bundle: Bundle, vae: AutoencoderKL, name
         images = backend.decode(latents)
         assert images.shape == (rows, 3, 16, 16)
         assert (images - decoded(vae, latents)).abs().max() <= 1e-4
+    backend.close()
+
+
+def test_a_triton_server_decodes_as_diffusers_does(
+    start_triton: Callable[[Path], Server], bundle: Bundle, vae: AutoencoderKL, tmp_path: Path
+) -> None:
+    wrap_bundle(bundle, tmp_path / "repository", hosting=HOSTING)
+    backend = open_backend("triton", bundle, start_triton(tmp_path / "repository").address)
+    latents = seeded_noise(range(5), (3, 8, 8)) * 0.2
+    assert (backend.decode(latents) - decoded(vae, latents)).abs().max() <= 1e-4
     backend.close()
 
 

@@ -5,6 +5,8 @@ import pytest
 import torch
 
 from diffes.backends import open_backend
+from diffes.backends.remote.host import Host
+from diffes.backends.remote.protocol import encode
 from diffes.bundle import Bundle
 from diffes.checkpoint import Checkpoint
 from diffes.errors import BackendError, BundleError
@@ -12,6 +14,7 @@ from diffes.manifest import DtypeName
 from diffes.pruning.calibration import Calibration
 from diffes.rollout import seeded_noise
 from export.job import export_bundle
+from export.triton import Hosting, config_text
 from export.verify import verify_graph
 from tests.bundles import levels_schedule
 
@@ -84,3 +87,18 @@ def test_verification_sees_a_wrong_range_of_a_narrow_blob(narrow: Bundle) -> Non
 def test_a_runtime_without_the_type_refuses_the_bundle(narrow: Bundle) -> None:
     with pytest.raises(BackendError, match=f"expected float32, found {narrow.manifest.dtype}"):
         open_backend("onnxruntime", narrow, "cpu", 1)
+
+
+def test_triton_is_told_float32_whatever_a_bundle_calculates_in(narrow: Bundle) -> None:
+    text = config_text(narrow, Hosting(backend="torch"))
+    assert "TYPE_FP32" in text
+    assert "FP16" not in text
+    assert "BF16" not in text
+
+
+def test_a_host_answers_in_float32(narrow: Bundle) -> None:
+    host = Host.open(narrow.folder, {"backend": "torch", "device": "cpu", "threads": "1", "max_rows": "8"})
+    inputs = {"timesteps": torch.tensor([7.0, 500.0]), "labels": torch.tensor([0, 3])}
+    answer = host.answer({"operation": encode("condition"), **inputs})
+    assert {tensor.dtype for tensor in answer.values()} == {torch.float32}
+    host.close()
