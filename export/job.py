@@ -1,7 +1,7 @@
 """Checkpoint + schedules → bundle: order the weights, trace what runs, store every weight once, verify, rename."""
 
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -39,14 +39,16 @@ def export_bundle(
     dtype: DtypeName = "float32",
     overwrite: bool = False,
     verify: bool = True,
+    check: Callable[[Bundle], None] = lambda _: None,
     progress: Progress = lambda _phase, _share: None,
 ) -> Bundle:
     """Write a bundle to `out`, whole or not at all, and open it.
 
     The `dense` schedule is added for the default schedule's sampler. `calibration` may be None if nothing is
     pruned. Weights are stored, and steps run, in `dtype`. `verify` runs every graph against torch before the bundle
-    appears. `progress` is called with what is being done and the share done. ScheduleError for schedules that do not
-    fit the checkpoint, the calibration or each other; BundleError if `out` is taken or a graph fails verification.
+    appears, and so is `check`, with the opened bundle: what it raises keeps the bundle from appearing. `progress` is
+    called with what is being done and the share done. ScheduleError for schedules that do not fit the checkpoint, the
+    calibration or each other; BundleError if `out` is taken or a graph fails verification.
     """
     schedules = with_dense(checkpoint, schedules, default)
     compensation = _check_schedules(checkpoint, schedules, calibration)
@@ -60,7 +62,7 @@ def export_bundle(
         made = _created_with(calibration, error)
         manifest = contents.manifest(folder, graphs, dtype=dtype, default=default, created_with=made)
         write_text_atomically(folder / MANIFEST, manifest.text())
-        Bundle.open(folder)
+        check(Bundle.open(folder))
     return Bundle(out, manifest)
 
 

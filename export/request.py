@@ -5,6 +5,7 @@ from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 
+from diffes.backends import open_backend
 from diffes.bundle import Bundle
 from diffes.checkpoint import Checkpoint
 from diffes.errors import InvalidInput, ScheduleError
@@ -15,6 +16,7 @@ from diffes.pruning.data import looking_at
 from diffes.pruning.mode import Compensation, OrderingKind
 from diffes.pruning.spec import AUTO, read_damping
 from diffes.schedule import Schedule
+from diffes.verification import require_verified, verify
 from export.job import export_bundle
 from export.schedules import Defaults, default_sampler, read_schedules
 from export.triton import bundle_folder, new_model, wrap_bundle
@@ -47,6 +49,7 @@ class ExportRequest:
     device: str = "cpu"
     dtype: DtypeName = "float32"
     overwrite: bool = False
+    verify: bool = False
     target: str = BUNDLE
 
 
@@ -74,9 +77,20 @@ def run_export(request: ExportRequest, progress: Progress = lambda _phase, _shar
             folder,
             dtype=request.dtype,
             overwrite=request.overwrite,
+            check=(lambda written: _walk(written, progress)) if request.verify else (lambda _: None),
             progress=progress,
         )
     return bundle if request.target == BUNDLE else Bundle(bundle_folder(request.out), bundle.manifest)
+
+
+def _walk(bundle: Bundle, progress: Progress) -> None:
+    """Compare every subgraph with torch on real trajectories, on the backend that runs this type on a CPU."""
+    name = "onnxruntime" if bundle.manifest.dtype == "float32" else "torch"
+    backend = open_backend(name, bundle)
+    try:
+        require_verified(verify(bundle, backend, progress=lambda share: progress("verifying", share)), name)
+    finally:
+        backend.close()
 
 
 def _place(request: ExportRequest) -> AbstractContextManager[Path]:

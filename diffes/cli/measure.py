@@ -1,6 +1,7 @@
-"""Verbs that judge a bundle: inspect, eval."""
+"""Verbs that judge a bundle: inspect, verify, eval."""
 
 import json
+from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
 
@@ -32,6 +33,42 @@ def inspect(bundle: BundleFolder, as_json: AsJson = False) -> None:
         typer.echo(json.dumps(inspection.to_json(), indent=1))
     else:
         Console().print(inspection)
+
+
+@app.command()
+def verify(
+    bundle: BundleFolder,
+    images: Annotated[int, typer.Option(min=1, help="Images whose trajectories are walked.")] = 2,
+    backend: BackendName = "onnxruntime",
+    device: Device = "cpu",
+    threads: Threads = None,
+    as_json: AsJson = False,
+) -> None:
+    """Compare every subgraph on a backend with torch in float32, step by step on real trajectories; exit 1 if one is
+    off."""
+    from diffes.backends import open_backend
+    from diffes.bundle import Bundle
+    from diffes.verification import require_verified
+    from diffes.verification import verify as verify_backend
+
+    opened = Bundle.open(bundle)
+    runner = open_backend(backend, opened, device, threads)
+    reference = device if device.startswith("cuda") else "cpu"
+    with progress_bars() as tell:
+        found = verify_backend(
+            opened, runner, images=images, device=reference, progress=lambda share: tell("walking both", share)
+        )
+    runner.close()
+    if as_json:
+        typer.echo(json.dumps([asdict(graph) for graph in found], indent=1))
+    else:
+        table = Table("subgraph", "steps", "rows", "largest difference", "allowed", title=f"{backend} against torch")
+        for graph in found:
+            table.add_row(
+                graph.subgraph, str(graph.steps), str(graph.rows), f"{graph.error:.2e}", f"{graph.allowed:.0e}"
+            )
+        Console().print(table)
+    require_verified(found, backend)
 
 
 @app.command("eval")

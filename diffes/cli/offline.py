@@ -234,6 +234,14 @@ def export(
             help="What weights are stored and steps run in: float32, or for GPUs bfloat16 or float16, at half the size."
         ),
     ] = "float32",
+    verify: Annotated[
+        bool,
+        typer.Option(
+            "--verify",
+            help="Also compare every subgraph with torch on whole trajectories before the bundle appears"
+            " (later, on any backend: diffes verify).",
+        ),
+    ] = False,
     force: Annotated[bool, typer.Option("--force", help="Replace an existing bundle.")] = False,
 ) -> None:
     """Write a bundle: one blob of weights, and an ONNX subgraph per distinct stage plan reading prefixes of it."""
@@ -257,6 +265,7 @@ def export(
         device=device,
         dtype=dtype_named(dtype),
         overwrite=force,
+        verify=verify,
     )
     with progress_bars() as report:
         bundle = run_export(request, report)

@@ -7,6 +7,7 @@ from typer.testing import CliRunner, Result
 from diffes.bundle import Bundle
 from diffes.cli import app
 from diffes.evaluation import Evaluation, GuidanceSweep
+from diffes.verification import TOLERANCE
 
 WEAK = Evaluation(4, 1.25, 0.5, 0.75, 0.5, 9.0, 0.6, 4.0)
 STRONG = Evaluation(4, 2.5, 0.5, 0.75, 0.5, 6.0, 0.6, 5.0)
@@ -68,3 +69,26 @@ def test_json_of_several_scales_holds_every_scale_and_both_bests(tiny_bundle: Bu
     assert [scale["guidance"] for scale in document["scales"]] == [1, 2.5]
     assert document["scales"][0]["frechet_distance"] == 1.25
     assert (document["best"]["guidance"], document["reference_best"]["guidance"]) == (2.5, 1)
+
+
+class TestVerify:
+    @staticmethod
+    def verified(bundle: Bundle, *arguments: str) -> Result:
+        return CliRunner().invoke(app, ["verify", str(bundle.folder), "--images", "1", "--threads", "1", *arguments])
+
+    def test_every_subgraphs_difference_is_told(self, tiny_bundle: Bundle) -> None:
+        result = self.verified(tiny_bundle)
+        assert result.exit_code == 0, repr(result.exception)
+        assert all(graph.id in result.output for graph in tiny_bundle.manifest.subgraphs)
+
+        document = json.loads(self.verified(tiny_bundle, "--json", "--backend", "torch").stdout)
+        assert [graph["subgraph"] for graph in document] == [graph.id for graph in tiny_bundle.manifest.subgraphs]
+        assert all(graph["error"] <= graph["allowed"] == TOLERANCE["float32"] for graph in document)
+
+    def test_a_difference_beyond_what_is_allowed_fails(
+        self, tiny_bundle: Bundle, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setitem(TOLERANCE, "float32", 0.0)
+        result = self.verified(tiny_bundle)
+        assert result.exit_code != 0
+        assert "does not compute what torch computes" in str(result.exception)

@@ -4,8 +4,9 @@ from pathlib import Path
 import pytest
 from pydantic import JsonValue
 
+from diffes import verification
 from diffes.checkpoint import Checkpoint
-from diffes.errors import CheckpointError, ScheduleError
+from diffes.errors import BackendError, CheckpointError, ScheduleError
 from diffes.levels import LevelGrid
 from diffes.presets import build_schedule
 from diffes.pruning import cache
@@ -128,3 +129,16 @@ def test_a_searched_schedule_keeps_its_ordering_under_another_compensation(
     bundle = run_export(replace(request_for, schedules=(str(file),), compensation="none"))
 
     assert bundle.manifest.created_with["ordering"] == tiny_calibration.ordering_digest
+
+
+def test_a_bundle_that_fails_on_a_real_trajectory_does_not_appear(
+    request_for: ExportRequest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = replace(request_for, schedules=("dense",), verify=True)
+    monkeypatch.setitem(verification.TOLERANCE, "float32", 0.0)
+    with pytest.raises(BackendError, match="onnxruntime does not compute what torch computes"):
+        run_export(asked)
+    assert not asked.out.exists()
+
+    monkeypatch.undo()
+    assert run_export(asked).manifest.default == "dense"
