@@ -12,6 +12,7 @@ ORDER = (
     "report",
     "export",
     "inspect",
+    "verify",
     "generate",
     "serve",
     "loadtest",
