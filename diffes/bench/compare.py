@@ -10,14 +10,19 @@ import torch
 from diffes.architectures import Architecture
 from diffes.bench.entrants import Entrant, Inputs, Opener
 from diffes.bench.machine import Machine
-from diffes.latency.timing import clock_for, measure
+from diffes.latency.timing import Measured, clock_for, measure
+from diffes.manifest import DTYPES
 
 Progress = Callable[[str, float], None]
 
 
 @dataclass(frozen=True)
 class StepTime:
-    """One entrant's step at one batch: milliseconds (median; quartiles) of `rounds`, and what it computed in them."""
+    """One entrant's step at one batch: milliseconds (median; quartiles) of `rounds`, and what it computed in them.
+
+    `roofline` is the milliseconds in which this machine at its measured peaks would have multiplied as much, or read
+    the weights, whichever takes longer (Williams, Waterman, Patterson 2009).
+    """
 
     name: str
     plan: str
@@ -27,11 +32,8 @@ class StepTime:
     high: float
     rounds: int
     gflop: float
-
-    @property
-    def tflops(self) -> float:
-        """Floating-point operations a second, in 10^12."""
-        return self.gflop / self.ms
+    tflops: float
+    roofline: float
 
 
 @dataclass(frozen=True)
@@ -73,6 +75,7 @@ def compare(
     """
     class_name, architecture, dtype = model
     place = torch.device(device)
+    machine = Machine.of(place, dtype)
     entrants, memory = _open(openers, place, progress)
     steps: list[StepTime] = []
     grown = dict.fromkeys(openers, 0)
@@ -80,11 +83,11 @@ def compare(
         inputs = Inputs.of(architecture, count, place)
         runs = []
         for opener, entrant in entrants:
-            before = _used(place)
+            before = used_bytes(place)
             runs.append(entrant.step(inputs))
             for _ in range(3):  # compiled, captured and tuned here, not in the rounds
                 runs[-1]()
-            grown[opener] += _used(place) - before
+            grown[opener] += used_bytes(place) - before
             progress(f"warming up {count} rows", len(runs) / len(entrants))
         seen = measure(
             runs,
@@ -92,23 +95,32 @@ def compare(
             seconds=seconds,
             progress=lambda share, at=number: progress("timing", (at + share) / len(rows)),  # type: ignore[misc]
         )
-        low, high = np.quantile(seen.times, (0.25, 0.75), axis=0) * 1e3
         steps += [
-            StepTime(
-                entrant.name,
-                entrant.plan,
-                count,
-                float(seen.seconds[index] * 1e3),
-                float(low[index]),
-                float(high[index]),
-                seen.rounds,
-                2e-9 * count * architecture.macs(entrant.stage_plan),
-            )
+            _step_time(entrant, count, architecture, DTYPES[dtype], machine, seen, index)
             for index, (_, entrant) in enumerate(entrants)
         ]
     on_gpu = place.type == "cuda"
     loaded = tuple(Loaded(name, memory[name] if on_gpu else None, grown[name] if on_gpu else None) for name in openers)
-    return Comparison(class_name, dtype, Machine.of(place, dtype), tuple(steps), loaded)
+    return Comparison(class_name, dtype, machine, tuple(steps), loaded)
+
+
+def _step_time(
+    entrant: Entrant,
+    rows: int,
+    architecture: Architecture,
+    dtype: torch.dtype,
+    machine: Machine,
+    seen: Measured,
+    index: int,
+) -> StepTime:
+    ms = float(seen.seconds[index] * 1e3)
+    low, high = np.quantile(seen.times[:, index], (0.25, 0.75)) * 1e3
+    gflop = 2e-9 * rows * architecture.macs(entrant.stage_plan)
+    gigabytes = 1e-9 * dtype.itemsize * architecture.parameters(entrant.stage_plan)
+    roofline = max(gflop / machine.peak_tflops, gigabytes / machine.peak_bandwidth)
+    return StepTime(
+        entrant.name, entrant.plan, rows, ms, float(low), float(high), seen.rounds, gflop, gflop / ms, roofline
+    )
 
 
 def _open(
@@ -117,14 +129,14 @@ def _open(
     entrants: list[tuple[str, Entrant]] = []
     memory: dict[str, int] = {}
     for name, opener in openers.items():
-        before = _used(device)
+        before = used_bytes(device)
         entrants += [(name, entrant) for entrant in opener()]
-        memory[name] = _used(device) - before
+        memory[name] = used_bytes(device) - before
         progress(f"opening {name}", len(memory) / len(openers))
     return entrants, memory
 
 
-def _used(device: torch.device) -> int:
+def used_bytes(device: torch.device) -> int:
     """Bytes of the device that are taken, by whomever; what torch holds in reserve is given back first."""
     if device.type != "cuda":
         return 0

@@ -48,10 +48,12 @@ class Entrant:
 Opener = Callable[[], Sequence[Entrant]]
 
 
-def backend_entrants(bundle: Bundle, plans: dict[str, StagePlan], name: str, device: str) -> list[Entrant]:
+def backend_entrants(
+    bundle: Bundle, plans: dict[str, StagePlan], name: str, device: str, threads: int | None = None
+) -> list[Entrant]:
     """One of our backends: every plan over the bundle's one blob. Conditions are calculated before, as they are once a
     request."""
-    backend = open_backend(name, bundle, device)
+    backend = open_backend(name, bundle, device, threads)
 
     def of(plan: StagePlan) -> Callable[[Inputs], Callable[[], object]]:
         subgraph = bundle.subgraph_of[plan]

@@ -1,7 +1,8 @@
-"""`diffes bench`: how long steps take. `steps` times a bundle's subgraphs, `table` what any plan's halves cost."""
+"""`diffes bench`: how long steps take and what memory, alone (`step`, `memory`) and beside others (`compare`), and what
+any plan's halves cost (`table`)."""
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from functools import partial
 from pathlib import Path
@@ -19,63 +20,66 @@ from diffes.cli.progress import console, progress_bars
 from diffes.files import write_text_atomically
 
 if TYPE_CHECKING:
+    from diffes.bench.compare import Comparison
+    from diffes.bench.entrants import Opener
+    from diffes.bundle import Bundle
     from diffes.latency.measure import Progress, Setup
     from diffes.latency.stand import Stand, Subject
     from diffes.latency.table import LatencyTable
     from diffes.schedule import StagePlan
 
 
-class _StepsUnlessNamed(TyperGroup):
-    """`diffes bench BUNDLE` is `diffes bench steps BUNDLE`."""
+class _StepUnlessNamed(TyperGroup):
+    """`diffes bench BUNDLE` is `diffes bench step BUNDLE`."""
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         if args and args[0] not in {*self.commands, *ctx.help_option_names}:
-            args = ["steps", *args]
+            args = ["step", *args]
         return super().parse_args(ctx, args)
 
 
 bench = typer.Typer(
-    cls=_StepsUnlessNamed,
-    help="Time one step of a bundle's subgraphs (`steps`, meant if neither is named), or measure what any stage plan"
-    " of a model will cost (`table`).",
+    cls=_StepUnlessNamed,
+    help="Time one step of every subgraph (`step`, meant if none is named), beside what one would run without Diffes"
+    " (`compare`), see what memory it takes (`memory`), or measure what any stage plan of a model will cost (`table`).",
     no_args_is_help=True,
 )
 app.add_typer(bench, name="bench")
 
+Rows = Annotated[
+    list[int] | None, typer.Option(min=1, help="Rows of a step, guidance rows included; repeat for several.")
+]
+
 
 @bench.command()
-def steps(
+def step(
     bundle: BundleFolder,
-    rows: Annotated[list[int] | None, typer.Option(min=1, help="Rows of a step, guidance rows included.")] = None,
-    seconds: Annotated[float, typer.Option(min=0.1, help="Time spent on each cell, roughly.")] = 1.0,
+    rows: Rows = None,
+    seconds: Annotated[float, typer.Option(min=0.1, help="Time spent on each batch size, roughly.")] = 5,
     backend: BackendName = "onnxruntime",
     device: Device = "cpu",
     threads: Threads = None,
     as_json: AsJson = False,
 ) -> None:
-    """Time one step of every subgraph at several batch sizes."""
-    from diffes.backends import open_backend
-    from diffes.bench.steps import lines, report, time_steps
+    """Time one step of every subgraph at several batch sizes, beside what the machine could do at best."""
+    from diffes.bench.entrants import backend_entrants
     from diffes.bundle import Bundle
 
     opened = Bundle.open(bundle)
-    runner = open_backend(backend, opened, device, threads)
-    with progress_bars() as tell:
-        times = time_steps(opened, runner, rows or [2, 8, 16], seconds=seconds, progress=lambda s: tell("timing", s))
+    plans = {subgraph.id: subgraph.plan for subgraph in opened.manifest.subgraphs}
+    openers = {backend: partial(backend_entrants, opened, plans, backend, device, threads)}
+    found = _timed(opened, openers, rows or [2, 8, 16], device, seconds)
     if as_json:
-        typer.echo(json.dumps(report(opened, runner, times), indent=1))
-        return
-    table = Table("subgraph", "rows", "ms (median)", "ms (range)", "ms a row", title=f"one step on {runner.name}")
-    for line in lines(times):
-        table.add_row(*line)
-    Console().print(table)
+        typer.echo(json.dumps(found.to_json(), indent=1))
+    else:
+        _print_steps(found, "subgraph")
 
 
 @bench.command()
 def compare(
     bundle: BundleFolder,
     out: Annotated[Path, typer.Option(help="JSON to write.")],
-    rows: Annotated[list[int] | None, typer.Option(min=1, help="Rows of a step, guidance rows included.")] = None,
+    rows: Rows = None,
     schedule: Annotated[
         list[str] | None,
         typer.Option(help="Schedules whose narrowest stage is timed beside the dense model. Default: the bundle's."),
@@ -89,29 +93,44 @@ def compare(
     seconds: Annotated[float, typer.Option(min=0.1, help="Time spent on each batch size, roughly.")] = 10,
 ) -> None:
     """Time backends and what one would run without them side by side, in one run; device memory beside it."""
-    from diffes.bench.compare import compare as run
     from diffes.bench.entrants import backend_entrants, peer_entrants
     from diffes.bundle import Bundle
 
     opened = Bundle.open(bundle)
-    dense = opened.architecture.dense
     narrowest = {
         name: min((stage.blocks for stage in opened.schedule(name).stages), key=opened.architecture.macs)
         for name in schedule or [opened.default]
     }
-    plans = {"dense": dense, **narrowest}
-    openers = {
-        f"diffes {name}": partial(backend_entrants, opened, plans, name, device) for name in backend or LOCAL_BACKENDS
-    }
+    plans = {"dense": opened.architecture.dense, **narrowest}
+    ours = backend or LOCAL_BACKENDS
+    openers = {f"diffes {name}": partial(backend_entrants, opened, plans, name, device) for name in ours}
     openers |= {name: partial(peer_entrants, opened, plans, name, device) for name in peer or ("diffusers",)}
-    model = opened.manifest.model.class_name, opened.architecture, opened.manifest.dtype
-    with progress_bars() as tell:
-        found = run(model, openers, rows or [2, 16], device=device, seconds=seconds, progress=tell)
+    found = _timed(opened, openers, rows or [2, 16], device, seconds)
     write_text_atomically(out, json.dumps(found.to_json(), indent=1) + "\n")
-    table = Table("runs", "plan", "rows", "ms", "quartiles", "TFLOP/s", title=f"{found.machine.device}, {found.dtype}")
-    for step in found.steps:
-        spread = f"{step.low:.2f} .. {step.high:.2f}"
-        table.add_row(step.name, step.plan, str(step.rows), f"{step.ms:.3f}", spread, f"{step.tflops:.2f}")
+    _print_steps(found, "plan")
+
+
+@bench.command()
+def memory(
+    bundle: BundleFolder,
+    rows: Rows = None,
+    backend: BackendName = "onnxruntime",
+    device: Device = "cpu",
+    as_json: AsJson = False,
+) -> None:
+    """Count the weights a bundle holds, and measure what a backend takes of a device, by kind."""
+    from diffes.bench.memory import measure_memory
+    from diffes.bundle import Bundle
+
+    found = measure_memory(Bundle.open(bundle), backend, device, rows or [2])
+    if as_json:
+        typer.echo(json.dumps(found.to_json(), indent=1))
+        return
+    table = Table("what", "MiB", "of dense", title=f"weights, and {backend} on {device}")
+    for name, count in found.to_json().items():
+        if name not in ("format", "backend", "device"):
+            told = ("not measured", "") if count is None else (f"{count / 2**20:.2f}", f"{count / found.dense:.3f}")
+            table.add_row(name.replace("_", " "), *told)
     Console().print(table)
 
 
@@ -184,6 +203,28 @@ def _torch_stand(subject: "Subject", setup: "Setup") -> "Iterator[Stand]":
         dtype=setup.dtype,
         threads=setup.threads,
     )
+
+
+def _timed(
+    bundle: "Bundle", openers: "Mapping[str, Opener]", rows: Sequence[int], device: str, seconds: float
+) -> "Comparison":
+    from diffes.bench.compare import compare as run
+
+    model = bundle.manifest.model.class_name, bundle.architecture, bundle.manifest.dtype
+    with progress_bars() as tell:
+        return run(model, openers, rows, device=device, seconds=seconds, progress=tell)
+
+
+def _print_steps(found: "Comparison", kind: str) -> None:
+    machine = found.machine
+    table = Table("runs", kind, "rows", "ms", "quartiles", "TFLOP/s", "roofline, ms")
+    table.title = f"{machine.device}, {found.dtype}"
+    table.caption = f"at best {machine.peak_tflops:.3g} TFLOP/s and {machine.peak_bandwidth:.3g} TB/s"
+    for each in found.steps:
+        spread = f"{each.low:.2f} .. {each.high:.2f}"
+        numbers = f"{each.ms:.3f}", spread, f"{each.tflops:.3g}", f"{each.roofline:.3f}"
+        table.add_row(each.name, each.plan, str(each.rows), *numbers)
+    Console().print(table)
 
 
 def _print(found: "LatencyTable", dense: "StagePlan") -> None:

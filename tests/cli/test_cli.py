@@ -99,19 +99,41 @@ def test_inspect_prints_a_table_a_person_can_read(bundle: Path) -> None:
     assert "dense" in output
 
 
-@pytest.mark.parametrize("verb", ["steps", "table"])
-def test_both_kinds_of_bench_explain_themselves(verb: str) -> None:
+@pytest.mark.parametrize("verb", ["step", "compare", "memory", "table"])
+def test_every_kind_of_bench_explains_itself(verb: str) -> None:
     assert verb in run("bench", "--help").output
     assert "--backend" in run("bench", verb, "--help").output
 
 
-@pytest.mark.parametrize("named", [["steps"], []], ids=["by name", "by default"])
+@pytest.mark.parametrize("named", [["step"], []], ids=["by name", "by default"])
 def test_bench_times_every_subgraph(named: list[str], bundle: Path) -> None:
     result = run("bench", *named, bundle, "--rows", 2, "--seconds", 0.1, "--json")
 
     steps = json.loads(result.stdout)["steps"]
     assert len(steps) == 2  # half and dense
-    assert all(0 < step["fastest"] <= step["median"] <= step["slowest"] for step in steps)
+    assert all(0 < step["low"] <= step["high"] and step["roofline"] > 0 for step in steps)
+
+
+def test_bench_compares_with_diffusers(bundle: Path, tmp_path: Path) -> None:
+    out = tmp_path / "compared.json"
+    result = run("bench", "compare", bundle, "--backend", "torch", "--rows", 2, "--seconds", 0.1, "--out", out)
+
+    assert result.exit_code == 0, result.output + repr(result.exception)
+    steps = json.loads(out.read_text())["steps"]
+    assert [(s["name"], s["plan"]) for s in steps] == [
+        ("diffes torch", "dense"),
+        ("diffes torch", "half"),
+        ("diffusers", "dense"),
+    ]
+
+
+def test_bench_counts_weights_by_how_they_are_held(bundle: Path) -> None:
+    found = json.loads(run("bench", "memory", bundle, "--json").stdout)
+
+    assert found["dense"] <= found["bundle"] < found["bank"]
+    assert found["bundle"] < found["copies"]
+    assert found["opened"] is None  # of a device, which a CPU is not
+    assert "not measured" in run("bench", "memory", bundle).output
 
 
 @pytest.mark.parametrize("backend", ["torch", "onnxruntime"])
