@@ -37,7 +37,7 @@ class OnnxRuntimeCudaBackend:
             subgraph.id: _only_output(self._bound(bundle, subgraph, replayed=True)) for subgraph in manifest.subgraphs
         }
         shapes = {"latents": architecture.latent_shape, **architecture.condition_shapes()}
-        self._steps: RecordedSteps | None = RecordedSteps(denoisers, shapes, (self._device, self._dtype), _warmed)
+        self._steps: RecordedSteps[str] | None = RecordedSteps(denoisers, shapes, (self._device, self._dtype), _warmed)
 
     def condition(self, timesteps: Tensor, labels: Tensor) -> dict[str, Tensor]:
         """timesteps [N] float32, labels [N] int64 → each condition [N, ...] on the device."""

@@ -4,15 +4,17 @@ A recording reads and writes fixed addresses. Inputs are copied into one set of 
 share, since only one step runs at a time.
 """
 
-from collections.abc import Callable, Mapping, Sequence
-from typing import Protocol
+from collections.abc import Callable, Hashable, Mapping, Sequence
+from typing import Generic, Protocol, TypeVar
 
 import torch
 from torch import Tensor
 
 from diffes.backends.buckets import BUCKETS, Piece, pieces
+from diffes.kernels.choice import choosing
 
 Run = Callable[[], Tensor]
+Key = TypeVar("Key", bound=Hashable)
 
 
 class Recorder(Protocol):
@@ -49,15 +51,15 @@ class CudaRecorder:
         return replay
 
 
-class RecordedSteps:
-    """The denoisers of one bundle, each recorded when it is first asked for at a bucket.
+class RecordedSteps(Generic[Key]):
+    """Denoisers by key (subgraph ids or plans), each recorded when it is first asked for at a bucket.
 
     `shapes` are those of a step's inputs by name, without rows; `latents` is one of them.
     """
 
     def __init__(
         self,
-        denoisers: Mapping[str, Callable[..., Tensor]],
+        denoisers: Mapping[Key, Callable[..., Tensor]],
         shapes: Mapping[str, Sequence[int]],
         place: tuple[torch.device, torch.dtype],
         record: Recorder,
@@ -69,19 +71,19 @@ class RecordedSteps:
         self._record = record
         self._buckets = buckets
         self._inputs: dict[int, dict[str, Tensor]] = {}
-        self._replays: dict[tuple[str, int], Run] = {}
+        self._replays: dict[tuple[Key, int], Run] = {}
 
-    def __call__(self, subgraph: str, inputs: Mapping[str, Tensor]) -> Tensor:
+    def __call__(self, key: Key, inputs: Mapping[str, Tensor]) -> Tensor:
         """One step of `inputs` [B, ...] by name → prediction [B, C, h, w] float32 on the device, a new tensor."""
         rows = len(inputs["latents"])
-        done = [self._piece(subgraph, inputs, piece) for piece in pieces(rows, self._buckets)]
+        done = [self._piece(key, inputs, piece) for piece in pieces(rows, self._buckets)]
         return done[0] if len(done) == 1 else torch.cat(done)
 
-    def _piece(self, subgraph: str, inputs: Mapping[str, Tensor], piece: Piece) -> Tensor:
+    def _piece(self, key: Key, inputs: Mapping[str, Tensor], piece: Piece) -> Tensor:
         rows = piece.end - piece.start
         for name, buffer in self._buffers(piece.bucket).items():
             buffer[:rows].copy_(inputs[name][piece.start : piece.end], non_blocking=True)
-        output = self._replay(subgraph, piece.bucket)()
+        output = self._replay(key, piece.bucket)()
         # a copy: the next step writes over what this one left
         return output[:rows].to(torch.float32, copy=True)
 
@@ -94,9 +96,23 @@ class RecordedSteps:
             }
         return self._inputs[bucket]
 
-    def _replay(self, subgraph: str, bucket: int) -> Run:
-        key = subgraph, bucket
-        if key not in self._replays:
-            denoiser, buffers = self._denoisers[subgraph], self._buffers(bucket)
-            self._replays[key] = self._record(lambda: denoiser(**buffers))
-        return self._replays[key]
+    def _replay(self, key: Key, bucket: int) -> Run:
+        if (key, bucket) not in self._replays:
+            denoiser, buffers = self._denoisers[key], self._buffers(bucket)
+            self._replays[key, bucket] = self._record(lambda: denoiser(**buffers))
+        return self._replays[key, bucket]
+
+
+def fastest_recorder(device: torch.device) -> Recorder:
+    """Records on a GPU, and takes the fastest kernels for the shapes that it meets; what is found is kept."""
+    from diffes.kernels.cuda import choices_of  # needs Triton, which only GPUs do
+
+    capture, choices = CudaRecorder(device), choices_of(device)
+
+    def record(run: Run) -> Run:
+        with choosing(choices):
+            replay = capture(run)
+        choices.save()
+        return replay
+
+    return record

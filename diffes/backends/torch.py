@@ -4,18 +4,17 @@ On a CPU the views are of the mapped file. A GPU holds the blob as one buffer; t
 Those of 16-bit bundles take the fastest kernels for their shapes (diffes/kernels/), measured when they are recorded.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 
 import torch
 from torch import Tensor, nn
 
 from diffes.backends.base import Conditions
 from diffes.backends.device_blob import DeviceBlob
-from diffes.backends.recorded import CudaRecorder, RecordedSteps, Run
+from diffes.backends.recorded import RecordedSteps, fastest_recorder
 from diffes.bundle import Bundle
 from diffes.devices import device_named
 from diffes.errors import BackendError
-from diffes.kernels.choice import choosing
 
 
 class TorchBackend:
@@ -38,7 +37,8 @@ class TorchBackend:
             for subgraph in manifest.subgraphs
         }
         shapes = {"latents": architecture.latent_shape, **architecture.condition_shapes()}
-        self._steps = _recorded(self._denoisers, shapes, self._device, self._dtype) if on_gpu else None
+        place = self._device, self._dtype
+        self._steps = RecordedSteps(self._denoisers, shapes, place, fastest_recorder(self._device)) if on_gpu else None
         decode = manifest.decode
         self._decoder: nn.Module | None = None
         if decode.graph is not None and decode.config is not None:
@@ -86,19 +86,3 @@ class TorchBackend:
     def _require_open(self) -> None:
         if self._closed:
             raise BackendError("the backend is closed", expected="an open backend", found="closed")
-
-
-def _recorded(
-    denoisers: Mapping[str, nn.Module], shapes: Mapping[str, Sequence[int]], device: torch.device, dtype: torch.dtype
-) -> RecordedSteps:
-    from diffes.kernels.cuda import choices_of  # needs Triton, which only GPUs do
-
-    capture, choices = CudaRecorder(device), choices_of(device)
-
-    def record(run: Run) -> Run:
-        with choosing(choices):
-            replay = capture(run)
-        choices.save()
-        return replay
-
-    return RecordedSteps(denoisers, shapes, (device, dtype), record)

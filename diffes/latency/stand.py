@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from diffes.architectures import Architecture
+from diffes.backends.recorded import RecordedSteps, fastest_recorder
 from diffes.bundle import Bundle
 from diffes.checkpoint import Checkpoint
 from diffes.devices import device_named
@@ -68,7 +69,7 @@ class UnorderedModel(PrunedModel):
 
 
 class TorchStand:
-    """Steps as the torch backend runs them: modules on views of one set of weights."""
+    """Steps as the torch backend runs them: modules on views of one set of weights, on a GPU recorded."""
 
     def __init__(self, subject: Subject, *, device: str, batch: int, dtype: str, threads: int | None) -> None:
         """BackendError for a device torch lacks, InvalidInput for an unknown dtype."""
@@ -80,13 +81,19 @@ class TorchStand:
         self._model = UnorderedModel(subject, device, DTYPES[dtype])
         latents, conditions = example_inputs(self._model, batch)
         placed = self._model.device, self._model.dtype
-        self._latents = latents.to(*placed)
-        self._conditions = {name: value.to(*placed) for name, value in conditions.items()}
+        self._inputs = {name: value.to(*placed) for name, value in {"latents": latents, **conditions}.items()}
+        self._shapes = {name: value.shape[1:] for name, value in self._inputs.items()}
+        self._record = fastest_recorder(self._model.device) if self._model.device.type == "cuda" else None
 
     def step(self, plan: StagePlan) -> Callable[[], Tensor]:
         """One step of `plan`; on a GPU it returns before the work is done."""
-        self._model.denoiser(plan)
-        return lambda: self._model.denoise(plan, self._latents, self._conditions)
+        denoiser = self._model.denoiser(plan)
+        if self._record is None:
+            conditions = {name: value for name, value in self._inputs.items() if name != "latents"}
+            return lambda: self._model.denoise(plan, self._inputs["latents"], conditions)
+        place = self._model.device, self._model.dtype
+        steps = RecordedSteps({plan: denoiser}, self._shapes, place, self._record)
+        return torch.inference_mode()(lambda: steps(plan, self._inputs))
 
 
 def example_inputs(model: PrunedModel, batch: int) -> tuple[Tensor, dict[str, Tensor]]:

@@ -38,7 +38,7 @@ def recorder() -> Counting:
 
 
 @pytest.fixture
-def steps(recorder: Counting) -> RecordedSteps:
+def steps(recorder: Counting) -> RecordedSteps[str]:
     denoisers = {"wide": denoiser(1), "narrow": denoiser(-2)}
     return RecordedSteps(denoisers, SHAPES, (torch.device("cpu"), torch.float32), recorder, (1, 2, 4))  # type: ignore[arg-type]
 
@@ -49,14 +49,14 @@ def inputs(rows: int, seed: int = 0) -> dict[str, Tensor]:
 
 
 @pytest.mark.parametrize("rows", [1, 2, 3, 4, 5, 9])
-def test_a_batch_of_any_size_computes_what_the_denoiser_does(steps: RecordedSteps, rows: int) -> None:
+def test_a_batch_of_any_size_computes_what_the_denoiser_does(steps: RecordedSteps[str], rows: int) -> None:
     given = inputs(rows)
     expected = given["latents"] * given["modulation"].sum(1).view(-1, 1, 1, 1)
     torch.testing.assert_close(steps("wide", given), expected)
     torch.testing.assert_close(steps("narrow", given), -2 * expected)
 
 
-def test_every_subgraph_is_recorded_once_a_bucket(steps: RecordedSteps, recorder: Counting) -> None:
+def test_every_subgraph_is_recorded_once_a_bucket(steps: RecordedSteps[str], recorder: Counting) -> None:
     for rows in (3, 4, 1, 3, 11):
         steps("wide", inputs(rows))
     assert recorder.recorded == 2
@@ -64,7 +64,7 @@ def test_every_subgraph_is_recorded_once_a_bucket(steps: RecordedSteps, recorder
     assert recorder.recorded == 3
 
 
-def test_what_a_step_returned_stays_when_the_next_is_taken(steps: RecordedSteps) -> None:
+def test_what_a_step_returned_stays_when_the_next_is_taken(steps: RecordedSteps[str]) -> None:
     first = steps("wide", inputs(2))
     before = first.clone()
     steps("wide", inputs(2, seed=1))
@@ -72,7 +72,7 @@ def test_what_a_step_returned_stays_when_the_next_is_taken(steps: RecordedSteps)
     assert torch.equal(first, before)
 
 
-def test_rows_of_an_earlier_step_do_not_show_in_a_smaller_batch(steps: RecordedSteps) -> None:
+def test_rows_of_an_earlier_step_do_not_show_in_a_smaller_batch(steps: RecordedSteps[str]) -> None:
     given = inputs(3)
     alone = steps("wide", given)
     poison = {name: torch.full_like(value, float("nan")) for name, value in inputs(4).items()}
