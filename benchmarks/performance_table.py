@@ -1,0 +1,97 @@
+"""Writes the tables of docs/performance.md from results on disk; the prose around them stays.
+
+    python benchmarks/performance_table.py            # --check: only say whether the tables are what the results give
+
+Reads what `diffes bench compare` left in benchmarks/results/performance/NAME.json; its table stands at NAME.
+"""
+
+import argparse
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from tables import MISSING, markdown, write_tables
+
+_PEERS = ("diffusers-compiled", "diffusers")  # the first one there is compared with
+
+Step = dict[str, Any]
+
+
+def comparison_table(result: dict[str, Any]) -> str:
+    """One row a run and plan: milliseconds by batch, how much faster than the peer, and what of the ideal is real.
+
+    The ideal is the dense model's time over the share of its operations that a plan does.
+    """
+    steps: list[Step] = result["steps"]
+    batches = sorted({step["rows"] for step in steps})
+    runs = list(dict.fromkeys((step["name"], step["plan"]) for step in steps))
+    peer = next((name for name in _PEERS if (name, "dense") in runs), None)
+    heads = ["runs", "plan", *(f"{rows} rows, ms" for rows in batches), f"times {peer}", "of the ideal"]
+    lines = [
+        [
+            name,
+            plan,
+            *(_milliseconds(_find(steps, name, plan, rows)) for rows in batches),
+            " / ".join(_faster(steps, name, plan, peer, rows) for rows in batches),
+            " / ".join(_realised(steps, name, plan, rows) for rows in batches),
+        ]
+        for name, plan in runs
+    ]
+    best = " / ".join(f"{_find(steps, *runs[0], rows)['roofline']:.2f}" for rows in batches)
+    machine = result["machine"]
+    versions = ", ".join(f"{name} {version}" for name, version in machine["versions"].items())
+    conditions = (
+        f"{machine['device']}, {result['dtype']}, {versions}; at best {machine['peak_tflops']:.3g} TFLOP/s and"
+        f" {machine['peak_bandwidth']:.2g} TB/s, so {best} ms dense. Medians (quartiles) of"
+        f" {steps[0]['rounds']} rounds or more, all in one run."
+    )
+    return f"{markdown(heads, lines)}\n\n{conditions}{_memory(result['memory'])}"
+
+
+def _find(steps: Sequence[Step], name: str, plan: str, rows: int) -> Step:
+    return next(step for step in steps if (step["name"], step["plan"], step["rows"]) == (name, plan, rows))
+
+
+def _milliseconds(step: Step) -> str:
+    digits = 2 if step["ms"] < 100 else 0
+    return f"{step['ms']:.{digits}f} ({step['low']:.{digits}f}–{step['high']:.{digits}f})"
+
+
+def _faster(steps: Sequence[Step], name: str, plan: str, peer: str | None, rows: int) -> str:
+    if peer is None:
+        return MISSING
+    return f"{_find(steps, peer, 'dense', rows)['ms'] / _find(steps, name, plan, rows)['ms']:.2f}"
+
+
+def _realised(steps: Sequence[Step], name: str, plan: str, rows: int) -> str:
+    if plan == "dense":
+        return MISSING
+    dense, pruned = (_find(steps, name, which, rows) for which in ("dense", plan))
+    return f"{dense['ms'] / pruned['ms'] / (dense['gflop'] / pruned['gflop']):.2f}"
+
+
+def _memory(loaded: Sequence[dict[str, Any]]) -> str:
+    told = [
+        f"{each['name']} {each['opened'] / 2**20:,.0f} + {each['first_steps'] / 2**20:,.0f}"
+        for each in loaded
+        if each["opened"] is not None
+    ]
+    return f" Device memory in MiB, opened + first steps: {', '.join(told)}." if told else ""
+
+
+def main() -> None:
+    """Write the tables, or check them."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--results", type=Path, default=Path("benchmarks/results/performance"))
+    parser.add_argument("--document", type=Path, default=Path("docs/performance.md"))
+    parser.add_argument("--check", action="store_true")
+    options = parser.parse_args()
+    tables = {
+        path.stem: comparison_table(json.loads(path.read_text())) for path in sorted(options.results.glob("*.json"))
+    }
+    write_tables(options.document, tables, check=options.check)
+
+
+if __name__ == "__main__":
+    main()

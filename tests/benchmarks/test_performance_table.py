@@ -1,0 +1,71 @@
+"""The tables say what comparisons on disk say, and nothing else."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.examples.scripts import Done, run
+
+DOCUMENT = "# Prose\n\nbefore\n<!-- begin gpu -->\n<!-- end gpu -->\nafter\n"
+TIMES = {("ours", "dense"): (4.0, 8.0), ("ours", "half"): (2.5, 4.0), ("diffusers", "dense"): (9.0, 10.0)}
+GFLOP = {"dense": 100.0, "half": 50.0}
+
+
+def step(name: str, plan: str, rows: int, ms: float) -> dict[str, Any]:
+    shared = {"rounds": 7, "gflop": GFLOP[plan] * rows, "tflops": 1.0, "roofline": 0.5 * rows}
+    return {"name": name, "plan": plan, "rows": rows, "ms": ms, "low": ms - 0.1, "high": ms + 0.1, **shared}
+
+
+def result(peer: str = "diffusers") -> dict[str, Any]:
+    steps = [
+        step(name.replace("diffusers", peer), plan, rows, times[at])
+        for at, rows in enumerate((2, 16))
+        for (name, plan), times in TIMES.items()
+    ]
+    versions = {"torch": "2.11"}
+    machine = {"device": "A GPU", "versions": versions, "peak_tflops": 700.0, "peak_bandwidth": 3.2}
+    memory = [{"name": "ours", "opened": 3 << 20, "first_steps": 1 << 20}]
+    return {"dtype": "bfloat16", "machine": machine, "steps": steps, "memory": memory}
+
+
+def write(folder: Path, results: dict[str, Any], *arguments: str) -> Done:
+    for name, content in results.items():
+        (folder / f"{name}.json").write_text(json.dumps(content))
+    document = folder / "performance.md"
+    if not document.exists():
+        document.write_text(DOCUMENT)
+    return run("benchmarks/performance_table.py", "--results", folder, "--document", document, *arguments)
+
+
+def row(folder: Path, *starts: str) -> list[str]:
+    lines = (folder / "performance.md").read_text().splitlines()
+    rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in lines]
+    return next(cells for cells in rows if tuple(cells[: len(starts)]) == starts)[len(starts) :]
+
+
+@pytest.mark.parametrize("peer", ["diffusers", "diffusers-compiled"])
+def test_runs_are_compared_with_the_peer_and_with_the_ideal(tmp_path: Path, peer: str) -> None:
+    assert write(tmp_path, {"gpu": result(peer)}).error is None
+    assert row(tmp_path, "runs")[-2] == f"times {peer}"
+    assert row(tmp_path, "ours", "half") == ["2.50 (2.40–2.60)", "4.00 (3.90–4.10)", "3.60 / 2.50", "0.80 / 1.00"]
+    assert row(tmp_path, "ours", "dense")[2:] == ["2.25 / 1.25", "–"]
+    text = (tmp_path / "performance.md").read_text()
+    assert "A GPU, bfloat16, torch 2.11; at best 700 TFLOP/s and 3.2 TB/s, so 1.00 / 8.00 ms dense" in text
+    assert "ours 3 + 1" in text
+    assert text.startswith("# Prose\n\nbefore\n")
+
+
+def test_checking_writes_nothing_and_tells_a_stale_table(tmp_path: Path) -> None:
+    write(tmp_path, {"gpu": result()})
+    assert write(tmp_path, {}, "--check").error is None
+    changed = result()
+    changed["steps"][0]["ms"] = 3.0
+    before = (tmp_path / "performance.md").read_text()
+    assert "is not what the results give" in str(write(tmp_path, {"gpu": changed}, "--check").error)
+    assert (tmp_path / "performance.md").read_text() == before
+
+
+def test_a_result_without_a_place_is_an_error(tmp_path: Path) -> None:
+    assert "expected one place for cpu, found 0" in str(write(tmp_path, {"cpu": result()}).error)
