@@ -5,8 +5,10 @@ A safetensors file may have no holes, so alignment is bought with small filler t
 """
 
 import json
+import os
 import struct
 import warnings
+import weakref
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from math import prod
@@ -88,8 +90,24 @@ class Blob(Mapping[str, Tensor]):
     def __init__(self, path: Path) -> None:
         self.path = path
         self.entries, self.metadata = read_header(path)
-        with path.open("rb") as file:
-            self._map = mmap(file.fileno(), 0, access=ACCESS_READ)
+        self._file = os.open(path, os.O_RDONLY)  # kept open: a file of that name may be another one later
+        weakref.finalize(self, os.close, self._file)
+        self._map = mmap(self._file, 0, access=ACCESS_READ)
+        self._opened = self._written()
+
+    def require_unchanged(self) -> None:
+        """BundleError if the mapped file was written to since it was opened; one put in its place does no harm."""
+        if self._written() != self._opened:
+            raise BundleError(
+                f"{self.path} was changed while it was in use",
+                expected="the weights that were verified",
+                found="a file written to since",
+                remedy="Export the bundle again, into a new folder, and restart.",
+            )
+
+    def _written(self) -> tuple[int, int]:
+        status = os.fstat(self._file)
+        return status.st_size, status.st_mtime_ns
 
     def __getitem__(self, name: str) -> Tensor:
         entry = self.entries[name]

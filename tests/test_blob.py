@@ -132,3 +132,25 @@ def test_a_header_that_does_not_describe_the_file_is_refused(tmp_path: Path, hea
     (tmp_path / "a").write_bytes(struct.pack("<Q", len(text)) + text + b"\0" * 4)
     with pytest.raises(BundleError, match="expected"):
         Blob(tmp_path / "a")
+
+
+def test_a_file_written_to_while_it_is_mapped_is_told(tmp_path: Path) -> None:
+    path = tmp_path / "weights.safetensors"
+    write_blob(path, some_tensors(), {})
+    blob = Blob(path)
+    blob.require_unchanged()
+    with path.open("r+b") as file:
+        file.seek(-1, 2)
+        file.write(b"x")
+    with pytest.raises(BundleError, match="was changed while it was in use"):
+        blob.require_unchanged()
+
+
+def test_a_file_put_in_its_place_leaves_the_mapped_one_as_it_was(tmp_path: Path) -> None:
+    path = tmp_path / "weights.safetensors"
+    write_blob(path, some_tensors(), {})
+    blob = Blob(path)
+    before = blob["odd"].clone()
+    write_blob(path, {"odd": torch.zeros(3, 5)}, {})
+    blob.require_unchanged()
+    assert torch.equal(blob["odd"], before)

@@ -19,6 +19,7 @@ class OnnxRuntimeBackend:
     def __init__(self, bundle: Bundle, device: str = "cpu", threads: int | None = None) -> None:
         manifest = bundle.manifest
         _require_type(manifest.dtype, device)
+        self._blob = bundle.blob
         self._conditions = [output.name for output in manifest.condition.outputs]
         self._sessions: dict[str, Any] = {
             graph.file: open_session(bundle.folder / graph.file, device, threads) for graph in manifest.graphs
@@ -29,6 +30,7 @@ class OnnxRuntimeBackend:
 
     def condition(self, timesteps: Tensor, labels: Tensor) -> dict[str, Tensor]:
         """timesteps [N] float32, labels [N] int64 → each condition [N, ...]."""
+        self._blob.require_unchanged()
         outputs = self._run(self._condition, {"timesteps": timesteps, "labels": labels})
         return dict(zip(self._conditions, outputs, strict=True))
 

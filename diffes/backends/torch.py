@@ -29,6 +29,7 @@ class TorchBackend:
         self._dtype = bundle.dtype
         manifest, architecture = bundle.manifest, bundle.architecture
         on_gpu = self._device.type == "cuda"
+        self._mapped = None if on_gpu else bundle.blob
         tensors: Mapping[str, Tensor] = DeviceBlob(bundle.blob, self._device) if on_gpu else bundle.blob
         self._names = architecture.condition_names()
         self._condition = architecture.condition(bundle.weights(manifest.condition, tensors)).to(self._device).eval()
@@ -51,6 +52,8 @@ class TorchBackend:
     def condition(self, timesteps: Tensor, labels: Tensor) -> dict[str, Tensor]:
         """timesteps [N] float32, labels [N] int64 → each condition [N, ...] on the device."""
         self._require_open()
+        if self._mapped is not None:
+            self._mapped.require_unchanged()
         outputs = self._condition(timesteps.to(self._device), labels.to(self._device))
         return dict(zip(self._names, outputs, strict=True))
 

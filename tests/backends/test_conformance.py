@@ -1,5 +1,6 @@
 """What every backend must do, whatever runs underneath: a shared suite over one bundle."""
 
+import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -11,11 +12,11 @@ from diffusers.schedulers.scheduling_dpmsolver_multistep import DPMSolverMultist
 from diffusers.schedulers.scheduling_euler_discrete import EulerDiscreteScheduler
 from torch import Tensor
 
-from diffes.backends import BACKENDS, Backend, open_backend
+from diffes.backends import BACKENDS, LOCAL_BACKENDS, Backend, open_backend
 from diffes.backends.fake import FakeBackend
 from diffes.bundle import Bundle
 from diffes.checkpoint import Checkpoint
-from diffes.errors import BackendError
+from diffes.errors import BackendError, BundleError
 from diffes.pruning.calibration import Calibration
 from diffes.pruning.model import PrunedModel
 from diffes.rollout import initial_state, run, seeded_noise
@@ -189,6 +190,21 @@ def test_it_is_a_backend(make: Callable[[], Backend]) -> None:
 def test_a_device_there_is_none_of_is_refused_at_start(tiny_bundle: Bundle, name: str) -> None:
     with pytest.raises(BackendError, match="expected.*found abacus"):
         open_backend(name, tiny_bundle, "abacus")
+
+
+@pytest.mark.parametrize("name", LOCAL_BACKENDS)
+def test_a_blob_changed_under_a_running_backend_fails_the_next_request(
+    tiny_bundle: Bundle, tmp_path: Path, name: str
+) -> None:
+    copied = Bundle.open(Path(shutil.copytree(tiny_bundle.folder, tmp_path / "copy")))
+    backend = open_backend(name, copied, "cpu", 1)
+    backend.condition(torch.tensor([7.0]), torch.tensor([0]))
+    with (copied.folder / copied.manifest.blob.file).open("r+b") as file:
+        file.seek(-4, 2)
+        file.write(b"oops")
+    with pytest.raises(BundleError, match="was changed while it was in use"):
+        backend.condition(torch.tensor([7.0]), torch.tensor([0]))
+    backend.close()
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="this machine has a GPU")
