@@ -14,7 +14,6 @@ from torch import Tensor
 from torch.nn import functional as F
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from triton.runtime.errors import OutOfResources
-from triton.testing import do_bench_cudagraph
 
 from diffes.files import cache_folder
 from diffes.kernels import attention, norms, plain
@@ -25,7 +24,7 @@ from diffes.kernels.products import Tiling, product, tilings
 T = TypeVar("T")
 
 _LIBRARY = "library"
-_MEASURED = 5  # milliseconds of repetitions a candidate
+_CALLS, _REPLAYS = 10, 5  # of a candidate that is measured: calls in a graph, and how often that is replayed
 _LIBRARY_ATTENTION = (SDPBackend.CUDNN_ATTENTION, SDPBackend.FLASH_ATTENTION, SDPBackend.EFFICIENT_ATTENTION)
 _ATTENTION_TILES = ((128, 64, 4), (128, 128, 8), (64, 64, 4), (64, 128, 4))  # queries, keys, warps
 
@@ -112,10 +111,25 @@ def choices_of(device: torch.device) -> Choices:
 def _clock(run: Callable[[], object]) -> float:
     """Milliseconds a call takes among others of its kind in a CUDA graph; never for what this GPU cannot do."""
     try:
-        taken: float = do_bench_cudagraph(run, rep=_MEASURED)
+        run()  # compiled here
+        torch.cuda.synchronize()
+        graph = torch.cuda.CUDAGraph()
+        with torch.cuda.graph(graph):
+            for _ in range(_CALLS):
+                run()
+        graph.replay()
+        return min(_replayed(graph) for _ in range(_REPLAYS)) / _CALLS
     except (RuntimeError, OutOfResources):
         return inf
-    return taken
+
+
+def _replayed(graph: torch.cuda.CUDAGraph) -> float:
+    start, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))
+    start.record()
+    graph.replay()
+    end.record()
+    end.synchronize()
+    return float(start.elapsed_time(end))
 
 
 @cache

@@ -12,11 +12,16 @@ import torch
 import triton
 import triton.language as tl
 from torch import Tensor
+from triton.tools.tensor_descriptor import TensorDescriptor
 
 
 @dataclass(frozen=True, slots=True)
 class Tiling:
-    """How a product is cut: tiles of rows x columns, steps of `depth` along K in `parts` equal runs, warps, stages."""
+    """How a product is cut: tiles of rows x columns, steps of `depth` along K in `parts` equal runs, warps, stages.
+
+    With `programs` that many programs stay and take tile after tile, loading them by descriptors (Hopper's tensor
+    memory accelerator); with 0 every tile has its own, which calculates addresses.
+    """
 
     rows: int
     columns: int
@@ -24,9 +29,11 @@ class Tiling:
     parts: int
     warps: int
     stages: int
+    programs: int = 0
 
     def __str__(self) -> str:
-        return f"{self.rows}x{self.columns}x{self.depth}/{self.parts} {self.warps} warps {self.stages} stages"
+        kept = f" {self.programs} programs" if self.programs else ""
+        return f"{self.rows}x{self.columns}x{self.depth}/{self.parts} {self.warps} warps {self.stages} stages{kept}"
 
 
 _TILES = (  # rows, columns, depth, warps, stages
@@ -54,11 +61,30 @@ def tilings(shape: tuple[int, int, int], processors: int, *, split: bool) -> lis
         steps = triton.cdiv(depth, step)
         most = min(_MOST_PARTS, steps, max(1, 2 * processors // tiles)) if split else 1
         found += [
-            Tiling(tile_rows, tile_columns, step, parts, warps, stages)
+            Tiling(tile_rows, tile_columns, step, parts, warps, stages, programs)
             for parts in range(1, most + 1)
             if triton.cdiv(steps, parts) * (parts - 1) < steps  # none has nothing to do
+            for programs in (0, min(processors, tiles * parts))
         ]
     return found
+
+
+@triton.jit
+def _place_of(tile, row_tiles, column_tiles, GROUP: tl.constexpr):  # type: ignore[no-untyped-def]
+    # tiles that read the same columns run side by side, GROUP rows of tiles at a time, so that they meet in the cache
+    group = tile // (GROUP * column_tiles)
+    first = group * GROUP
+    height = min(row_tiles - first, GROUP)
+    return first + (tile % (GROUP * column_tiles)) % height, (tile % (GROUP * column_tiles)) // height
+
+
+@triton.jit
+def _finished(total, bias, column, N, BIAS: tl.constexpr, GELU: tl.constexpr):  # type: ignore[no-untyped-def]
+    if BIAS:
+        total += tl.load(bias + column, mask=column < N, other=0.0).to(tl.float32)[None, :]
+    if GELU:  # its tanh form, by x * sigmoid(2 z) = x * (1 + tanh z) / 2
+        total = total * tl.sigmoid(1.5957691216057308 * (total + 0.044715 * total * total * total))
+    return total
 
 
 @triton.jit
@@ -83,15 +109,7 @@ def _product_tile(  # type: ignore[no-untyped-def]
 ):
     tile = tl.program_id(0)
     part = tl.program_id(1)
-    # tiles that read the same columns run side by side, GROUP rows of tiles at a time, so that they meet in the cache
-    row_tiles = tl.cdiv(M, ROWS)
-    column_tiles = tl.cdiv(N, COLUMNS)
-    group = tile // (GROUP * column_tiles)
-    first = group * GROUP
-    height = min(row_tiles - first, GROUP)
-    row_tile = first + (tile % (GROUP * column_tiles)) % height
-    column_tile = (tile % (GROUP * column_tiles)) // height
-
+    row_tile, column_tile = _place_of(tile, tl.cdiv(M, ROWS), tl.cdiv(N, COLUMNS), GROUP)
     row = row_tile * ROWS + tl.arange(0, ROWS)
     column = column_tile * COLUMNS + tl.arange(0, COLUMNS)
     k = part * steps_of_part * DEPTH + tl.arange(0, DEPTH)
@@ -106,12 +124,50 @@ def _product_tile(  # type: ignore[no-untyped-def]
         k += DEPTH
         left += DEPTH
         right += DEPTH * weight_k_stride
-    if BIAS:
-        total += tl.load(bias + column, mask=column < N, other=0.0).to(tl.float32)[None, :]
-    if GELU:  # its tanh form, by x * sigmoid(2 z) = x * (1 + tanh z) / 2
-        total = total * tl.sigmoid(1.5957691216057308 * (total + 0.044715 * total * total * total))
+    total = _finished(total, bias, column, N, BIAS, GELU)
     place = out + part.to(tl.int64) * M * N + row[:, None].to(tl.int64) * N + column[None, :]
     tl.store(place, total.to(out.dtype.element_ty), mask=(row[:, None] < M) & (column[None, :] < N))
+
+
+@triton.jit
+def _product_tiles(  # type: ignore[no-untyped-def]
+    x,
+    weight,
+    bias,
+    out,
+    M,
+    N,
+    K,
+    steps_of_part,
+    parts,
+    ROWS: tl.constexpr,
+    COLUMNS: tl.constexpr,
+    DEPTH: tl.constexpr,
+    GROUP: tl.constexpr,
+    TURNED: tl.constexpr,
+    BIAS: tl.constexpr,
+    GELU: tl.constexpr,
+):
+    row_tiles = tl.cdiv(M, ROWS)
+    column_tiles = tl.cdiv(N, COLUMNS)
+    whole = row_tiles * column_tiles
+    for work in tl.range(tl.program_id(0), whole * parts, tl.num_programs(0), flatten=True):
+        part = work // whole
+        row_tile, column_tile = _place_of(work % whole, row_tiles, column_tiles, GROUP)
+        total = tl.zeros((ROWS, COLUMNS), dtype=tl.float32)
+        first = part * steps_of_part
+        for step in range(first, min(tl.cdiv(K, DEPTH), first + steps_of_part)):
+            a = x.load([row_tile * ROWS, step * DEPTH])
+            if TURNED:
+                b = weight.load([column_tile * COLUMNS, step * DEPTH]).T
+            else:
+                b = weight.load([step * DEPTH, column_tile * COLUMNS])
+            total = tl.dot(a, b, total)
+        row = row_tile * ROWS + tl.arange(0, ROWS)
+        column = column_tile * COLUMNS + tl.arange(0, COLUMNS)
+        total = _finished(total, bias, column, N, BIAS, GELU)
+        place = out + part.to(tl.int64) * M * N + row[:, None].to(tl.int64) * N + column[None, :]
+        tl.store(place, total.to(out.dtype.element_ty), mask=(row[:, None] < M) & (column[None, :] < N))
 
 
 def product(x: Tensor, weight: Tensor, bias: Tensor | None, tiling: Tiling, *, gelu: bool = False) -> Tensor:
@@ -121,30 +177,44 @@ def product(x: Tensor, weight: Tensor, bias: Tensor | None, tiling: Tiling, *, g
     """
     if tiling.parts > 1 and (gelu or bias is not None):
         raise ValueError(f"bias and GELU of a product in one part, found {tiling.parts}")
-    (rows, depth), columns = x.shape, weight.shape[1]
     x = x if x.stride(1) == 1 else x.contiguous()
-    out = x.new_empty(tiling.parts, rows, columns, dtype=x.dtype if tiling.parts == 1 else torch.float32)
-    tiles = triton.cdiv(rows, tiling.rows) * triton.cdiv(columns, tiling.columns)
-    some: Any = x if bias is None else bias
+    kind = x.dtype if tiling.parts == 1 else torch.float32
+    out = x.new_empty(tiling.parts, len(x), weight.shape[1], dtype=kind)
+    steps = triton.cdiv(triton.cdiv(len(weight), tiling.depth), tiling.parts)
+    shared = {
+        "ROWS": tiling.rows,
+        "COLUMNS": tiling.columns,
+        "DEPTH": tiling.depth,
+        "GROUP": 8,
+        "BIAS": bias is not None,
+        "GELU": gelu,
+        "num_warps": tiling.warps,
+        "num_stages": tiling.stages,
+    }
+    launch = _launch_tiles if tiling.programs else _launch_tile
     with torch.cuda.device(x.device if x.is_cuda else -1):
-        _product_tile[(tiles, tiling.parts)](
-            x,
-            weight,
-            some,
-            out,
-            rows,
-            columns,
-            depth,
-            x.stride(0),
-            *weight.stride(),
-            triton.cdiv(triton.cdiv(depth, tiling.depth), tiling.parts),
-            ROWS=tiling.rows,
-            COLUMNS=tiling.columns,
-            DEPTH=tiling.depth,
-            GROUP=8,
-            BIAS=bias is not None,
-            GELU=gelu,
-            num_warps=tiling.warps,
-            num_stages=tiling.stages,
-        )
+        launch(x, weight, x if bias is None else bias, out, steps, tiling, shared)
     return out
+
+
+def _launch_tile(
+    x: Tensor, weight: Tensor, bias: Tensor, out: Tensor, steps: int, tiling: Tiling, shared: dict[str, Any]
+) -> None:
+    (rows, depth), columns = x.shape, weight.shape[1]
+    tiles = triton.cdiv(rows, tiling.rows) * triton.cdiv(columns, tiling.columns)
+    strides = x.stride(0), *weight.stride()
+    _product_tile[(tiles, tiling.parts)](x, weight, bias, out, rows, columns, depth, *strides, steps, **shared)
+
+
+def _launch_tiles(
+    x: Tensor, weight: Tensor, bias: Tensor, out: Tensor, steps: int, tiling: Tiling, shared: dict[str, Any]
+) -> None:
+    (rows, depth), columns = x.shape, weight.shape[1]
+    turned = weight.stride(1) != 1  # stored [N, K]
+    block = [tiling.columns, tiling.depth] if turned else [tiling.depth, tiling.columns]
+    described = (
+        TensorDescriptor.from_tensor(x, [tiling.rows, tiling.depth]),
+        TensorDescriptor.from_tensor(weight.t() if turned else weight, block),
+    )
+    sizes = rows, columns, depth, steps, tiling.parts
+    _product_tiles[(tiling.programs,)](*described, bias, out, *sizes, TURNED=turned, **shared)
