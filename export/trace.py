@@ -6,15 +6,14 @@ of reshapes by the numbers of this plan, and then the graph would serve no other
 
 import logging
 import warnings
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
 import onnx
 import torch
 from torch import Tensor, nn
 
-from diffes.manifest import TensorSpec
-from export.rewrite import split_into_tensors
+from export.rewrite import say_attention_scales, split_into_tensors
 
 OPSET = 23
 TRACED_ROWS = 2  # of the example batch; torch.export takes a size of 0 or 1 for a constant
@@ -39,20 +38,9 @@ def trace(module: nn.Module, inputs: Mapping[str, Tensor], outputs: Sequence[str
         raise RuntimeError("torch.onnx.export gave no program")
     model: onnx.ModelProto = program.model_proto
     split_into_tensors(model)
+    say_attention_scales(model)
     _strip(model, {name for name, _ in module.named_parameters()})
     return model
-
-
-def tensor_specs(values: Iterable[onnx.ValueInfoProto]) -> tuple[TensorSpec, ...]:
-    """A graph's inputs or outputs as the manifest says them."""
-    return tuple(
-        TensorSpec(
-            name=value.name,
-            dtype=onnx.helper.tensor_dtype_to_np_dtype(value.type.tensor_type.elem_type).name,
-            shape=tuple(d.dim_value if d.HasField("dim_value") else None for d in value.type.tensor_type.shape.dim),
-        )
-        for value in values
-    )
 
 
 def _strip(model: onnx.ModelProto, parameters: set[str]) -> None:

@@ -87,6 +87,13 @@ def test_no_weight_of_the_decoder_is_transposed(bundle: Bundle) -> None:
     assert "Transpose" not in readers
 
 
+def test_the_decoders_network_takes_its_weights_as_inputs(bundle: Bundle) -> None:
+    graph = bundle.manifest.decode.graph
+    assert graph is not None
+    model = onnx.load(bundle.folder / bundle.network(graph).file)
+    assert {value.name for value in model.graph.input} == {"latents", *graph.prefixes}
+
+
 def test_the_decoder_does_not_count_as_the_denoisers_memory(bundle: Bundle) -> None:
     assert inspect(bundle).memory_ratio == 1.0
 
