@@ -21,7 +21,7 @@ import torch
 from rich.console import Console
 from rich.table import Column, Table
 
-from diffes.backends import BACKENDS, Backend, open_backend
+from diffes.backends import LOCAL_BACKENDS, Backend, open_backend
 from diffes.bundle import Bundle
 from diffes.inspection import resident_bytes
 
@@ -137,14 +137,14 @@ def main() -> None:
     parser.add_argument("bundle", type=Path)
     parser.add_argument("--rows", type=int, default=16)
     parser.add_argument("--json", action="store_true")
-    parser.add_argument("--only", choices=BACKENDS, help="measure one backend in this process and print JSON")
+    parser.add_argument("--only", choices=LOCAL_BACKENDS, help="measure one backend in this process and print JSON")
     options = parser.parse_args()
     if options.only:
         result = measure(options.bundle, options.only, options.rows)
         sys.stdout.write(json.dumps(asdict(result)))
         return
     results = []
-    for name in BACKENDS:
+    for name in LOCAL_BACKENDS:
         command = [sys.executable, __file__, str(options.bundle), "--rows", str(options.rows), "--only", name]
         out = subprocess.run(command, check=True, capture_output=True, text=True).stdout
         results.append(Result(**json.loads(out)))

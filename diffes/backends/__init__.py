@@ -19,9 +19,20 @@ def _torch(bundle: Bundle, device: str, threads: int | None) -> Backend:
     return TorchBackend(bundle, device, threads)
 
 
+def _tensorrt(bundle: Bundle, device: str, _threads: int | None) -> Backend:
+    from diffes.backends.tensorrt.backend import TensorRTBackend
+
+    return TensorRTBackend(bundle, device)
+
+
 # a runtime is imported when it is asked for
-_BACKENDS: dict[str, Callable[[Bundle, str, int | None], Backend]] = {"onnxruntime": _onnxruntime, "torch": _torch}
+_BACKENDS: dict[str, Callable[[Bundle, str, int | None], Backend]] = {
+    "onnxruntime": _onnxruntime,
+    "torch": _torch,
+    "tensorrt": _tensorrt,
+}
 BACKENDS = tuple(_BACKENDS)
+LOCAL_BACKENDS = ("onnxruntime", "torch")  # those that need nothing but this process
 
 
 def open_backend(name: str, bundle: Bundle, device: str = "cpu", threads: int | None = None) -> Backend:
@@ -34,4 +45,4 @@ def open_backend(name: str, bundle: Bundle, device: str = "cpu", threads: int | 
     return _BACKENDS[name](bundle, device, threads)
 
 
-__all__ = ["BACKENDS", "Backend", "open_backend"]
+__all__ = ["BACKENDS", "LOCAL_BACKENDS", "Backend", "open_backend"]

@@ -12,6 +12,7 @@ ORDER = (
     "report",
     "export",
     "inspect",
+    "engines",
     "generate",
     "serve",
     "loadtest",

@@ -18,7 +18,7 @@ Compensation = Annotated[
     str, typer.Option(help="How outputs make up for what was removed: none, bias, low-rank:RANK or full.")
 ]
 Device = Annotated[str, typer.Option(help="Torch device: cpu, cuda, cuda:1, ...")]
-BackendName = Annotated[str, typer.Option(help="What runs the subgraphs: onnxruntime or torch.")]
+BackendName = Annotated[str, typer.Option(help="What runs the subgraphs: onnxruntime, torch or tensorrt (on a GPU).")]
 Threads = Annotated[int | None, typer.Option(min=1, help="CPU threads. Default: all cores.")]
 CalibrationImages = Annotated[
     int | None, typer.Option(min=1, help="Images the dense model is watched on to order and compensate. Default: 64.")

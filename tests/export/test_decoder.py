@@ -1,7 +1,5 @@
 """A checkpoint with a VAE: its decoder lies in the same blob and decodes as diffusers does."""
 
-import json
-import shutil
 from pathlib import Path
 
 import onnx
@@ -10,43 +8,23 @@ import torch
 from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
 from torch import Tensor
 
-from diffes.backends import BACKENDS, open_backend
+from diffes.backends import LOCAL_BACKENDS, open_backend
 from diffes.bundle import Bundle
-from diffes.checkpoint import Checkpoint
 from diffes.decoder import LatentDecoder
 from diffes.errors import CheckpointError
 from diffes.inspection import inspect
-from diffes.presets import dense_schedule
 from diffes.rollout import seeded_noise
-from export.job import export_bundle
-from tests.bundles import SAMPLER
+from tests.bundles import latent_bundle, tiny_vae
 
 
 @pytest.fixture(scope="module")
 def vae() -> AutoencoderKL:
-    """A random VAE of 3 latent channels that doubles height and width once."""
-    torch.manual_seed(0)
-    return AutoencoderKL(
-        block_out_channels=(8, 8),
-        down_block_types=("DownEncoderBlock2D",) * 2,
-        up_block_types=("UpDecoderBlock2D",) * 2,
-        layers_per_block=1,
-        latent_channels=3,
-        norm_num_groups=4,
-        scaling_factor=0.25,
-        shift_factor=0.1,
-    ).eval()
+    return tiny_vae()
 
 
 @pytest.fixture(scope="module")
 def bundle(tiny_model_folder: Path, vae: AutoencoderKL, tmp_path_factory: pytest.TempPathFactory) -> Bundle:
-    folder = tmp_path_factory.mktemp("latent")
-    model = Path(shutil.copytree(tiny_model_folder, folder / "model"))
-    vae.save_pretrained(model / "vae")
-    index = json.loads((model / "model_index.json").read_text())
-    (model / "model_index.json").write_text(json.dumps(index | {"vae": ["diffusers", "AutoencoderKL"]}))
-    checkpoint = Checkpoint.open(model)
-    return export_bundle(checkpoint, {"dense": dense_schedule(checkpoint, SAMPLER)}, "dense", None, folder / "bundle")
+    return latent_bundle(tiny_model_folder, vae, tmp_path_factory.mktemp("latent"))
 
 
 @torch.no_grad()
@@ -56,7 +34,7 @@ def decoded(vae: AutoencoderKL, latents: Tensor) -> Tensor:
     return images.clamp(-1, 1)
 
 
-@pytest.mark.parametrize("name", BACKENDS)
+@pytest.mark.parametrize("name", LOCAL_BACKENDS)
 def test_latents_decode_as_in_diffusers(bundle: Bundle, vae: AutoencoderKL, name: str) -> None:
     backend = open_backend(name, bundle, "cpu", 1)
     for rows in (1, 3):

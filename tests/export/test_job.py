@@ -6,7 +6,7 @@ import onnx
 import pytest
 import torch
 
-from diffes.backends import BACKENDS, open_backend
+from diffes.backends import LOCAL_BACKENDS, open_backend
 from diffes.blob import ALIGNMENT
 from diffes.bundle import Bundle
 from diffes.checkpoint import Checkpoint
@@ -77,7 +77,7 @@ def test_low_rank_bundles_store_one_left_factor_a_layer_and_a_right_one_a_kept_w
     assert {bundle.blob.entries[name].offset % ALIGNMENT for name in stored["left"] | stored["right"]} == {0}
 
 
-@pytest.mark.parametrize("name", BACKENDS)
+@pytest.mark.parametrize("name", LOCAL_BACKENDS)
 def test_every_backend_runs_a_low_rank_bundle_as_the_model_in_memory_does(
     tiny_checkpoint: Checkpoint, tiny_calibration: Calibration, tmp_path: Path, name: str
 ) -> None:
