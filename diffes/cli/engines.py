@@ -37,9 +37,8 @@ def engines(
     with progress_bars() as report:
         for made in build_ahead(opened, cache, wanted, report):
             spec = made.spec
-            graphs = len({profile.graph for profile in spec.profiles})
             size, took = f"{made.bytes / 1e6:.1f}", f"{made.seconds:.1f}"
-            table.add_row(spec.network.name, str(graphs), str(len(spec.profiles)), size, took, made.path.name)
+            table.add_row(spec.network.name, str(len(spec.graphs)), str(len(spec.profiles)), size, took, made.path.name)
     Console().print(table)
     console.print(
         f"{cache.package.name} {cache.package.version}, target {cache.target}, in {cache.folder}; next: diffes serve"

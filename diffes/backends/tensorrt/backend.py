@@ -14,12 +14,11 @@ from diffes.backends.base import Conditions
 from diffes.backends.tensorrt.build import Progress
 from diffes.backends.tensorrt.cache import EngineCache
 from diffes.backends.tensorrt.engine import LoadedEngine, weight_addresses
-from diffes.backends.tensorrt.gpu import Gpu, open_gpu, require_supported, target_of
-from diffes.backends.tensorrt.package import Package, find_package
+from diffes.backends.tensorrt.gpu import open_gpu, require_supported, target_of
+from diffes.backends.tensorrt.package import find_package
 from diffes.backends.tensorrt.profiles import batches_from, engine_specs
 from diffes.bundle import Bundle
 from diffes.errors import BackendError
-from diffes.manifest import Graph
 
 
 class TensorRTBackend:
@@ -43,32 +42,20 @@ class TensorRTBackend:
         package = find_package()
         require_supported(gpu, package)
         cache = EngineCache.default(package, target_of(package, gpu))
-        self._load(bundle, gpu, package, cache, batches_from(None) if batches is None else batches, progress)
-
-    def _load(
-        self,
-        bundle: Bundle,
-        gpu: Gpu,
-        package: Package,
-        cache: EngineCache,
-        batches: tuple[int, ...],
-        progress: Progress,
-    ) -> None:
-        manifest = bundle.manifest
-        self._blob = torch.from_file(str(bundle.blob.path), size=manifest.blob.bytes, dtype=torch.uint8).to(gpu.device)
-        specs = engine_specs(bundle, batches)
-        engines = {spec.network.name: LoadedEngine(package, gpu, spec, cache.load(spec, progress)) for spec in specs}
-        largest = max(engine.scratch_bytes for engine in engines.values())
+        manifest, entries = bundle.manifest, bundle.blob.entries
+        stored = torch.from_file(str(bundle.blob.path), size=manifest.blob.bytes, dtype=torch.uint8)
+        self._blob = stored.to(gpu.device)
+        addresses = {graph.file: weight_addresses(graph, entries, self._blob.data_ptr()) for graph in manifest.graphs}
+        graphs = {graph.file: graph for graph in manifest.graphs}
+        specs = engine_specs(bundle, batches_from(None) if batches is None else batches)
+        engines = [LoadedEngine(package, gpu, spec, cache.load(spec, progress)) for spec in specs]
+        largest = max(engine.scratch_bytes for engine in engines)
         self._scratch = torch.empty(max(largest, 1), dtype=torch.uint8, device=gpu.device)
         self._engines: dict[str, LoadedEngine] = {}
-        sharing: dict[str, list[Graph]] = {}
-        for graph in manifest.graphs:
-            sharing.setdefault(bundle.network(graph).file, []).append(graph)
-        for network, graphs in sharing.items():
-            base, entries = self._blob.data_ptr(), bundle.blob.entries
-            weights = {graph.file: weight_addresses(graph, entries, base) for graph in graphs}
-            engines[network].bind(graphs, weights, self._scratch)
-            self._engines.update({graph.file: engines[network] for graph in graphs})
+        for spec, engine in zip(specs, engines, strict=True):
+            served = [graphs[file] for file in spec.graphs]
+            engine.bind(served, addresses, self._scratch)
+            self._engines.update(dict.fromkeys(spec.graphs, engine))
         self._condition = manifest.condition.file
         self._conditions = [spec.name for spec in manifest.condition.outputs]
         self._decode = manifest.decode.graph.file if manifest.decode.graph else None

@@ -41,6 +41,11 @@ class EngineSpec:
     sha256: str
     profiles: tuple[Profile, ...]
 
+    @property
+    def graphs(self) -> tuple[str, ...]:
+        """Files of the graphs that the engine stands for, each once."""
+        return tuple(dict.fromkeys(profile.graph for profile in self.profiles))
+
 
 def batches_from(text: str | None) -> tuple[int, ...]:
     """Ascending sizes from words like "2,8,32"; None: what the environment says, else BATCHES.
