@@ -22,8 +22,8 @@ from export.verify import verify_network
 from export.writer import BLOB, VERIFIED_ROWS, Progress, traced
 
 _HALF_PRECISION = (onnx.TensorProto.FLOAT16, onnx.TensorProto.BFLOAT16)
-# TensorRT fuses attention in 16 bits, of heads of these sizes, and takes no other Attention (TensorRT-RTX 1.7 refused
-# float32, and heads of 8); from multiplications and a softmax it makes what it can
+# TensorRT takes Attention only where it has one kernel for it: TensorRT-RTX 1.7 did in 16 bits with heads of these
+# sizes, and refused float32 and heads of 8, 264 and 512. Spelled out, it makes of it what it can.
 _FUSED_HEADS = range(16, 257)
 
 
