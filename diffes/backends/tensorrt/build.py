@@ -36,6 +36,7 @@ def prepare(package: Package, spec: EngineSpec) -> Prepared:
     network = package.new_network(builder)
     _parse(package, network, logger, spec.network)
     config = builder.create_builder_config()
+    config.clear_flag(package.module.BuilderFlag.TF32)  # on by default: float32 would be rounded without being asked
     profiles = tuple(_add_profile(builder, config, network, profile) for profile in spec.profiles)
     return Prepared(spec, builder, network, config, profiles, log)
 

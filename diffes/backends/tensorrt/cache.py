@@ -16,7 +16,7 @@ from diffes.backends.tensorrt.profiles import EngineSpec, Profile
 from diffes.files import atomic_path
 from diffes.pruning.cache import cache_folder
 
-_FORMAT = 1
+_FORMAT = 1  # of the file and of how build.py builds: raise it when either changes
 _LONGEST_HEADER = 1 << 26
 
 logger = logging.getLogger(__name__)

@@ -79,6 +79,10 @@ def test_profiles_are_one_width_each(rtx: Package, two_widths: EngineSpec) -> No
     assert widths[0] != widths[1]
 
 
+def test_float32_is_not_rounded_to_tf32(rtx: Package, two_widths: EngineSpec) -> None:
+    assert not prepare(rtx, two_widths).config.get_flag(rtx.module.BuilderFlag.TF32)
+
+
 def test_no_weight_is_in_an_engine(plan: bytes, tiny_bundle: Bundle) -> None:
     dense = tiny_bundle.manifest.subgraphs[0]
     assert len(samples(tiny_bundle, dense)) >= 9
