@@ -15,8 +15,8 @@ from diffes.architectures import Architecture, architecture_for
 from diffes.blob import Blob
 from diffes.errors import BundleError, CheckpointError, InvalidInput, ScheduleError
 from diffes.files import sha256_of
-from diffes.graphs import check_graph
-from diffes.manifest import DTYPES, WEIGHTS, Graph, Manifest, Subgraph, read_manifest
+from diffes.graphs import check_graph, check_network
+from diffes.manifest import DTYPES, WEIGHTS, Graph, Manifest, Network, Subgraph, read_manifest
 from diffes.pruning.prefix import Prefix
 from diffes.sampling import Trajectory, train_timesteps, trajectory
 from diffes.schedule import Schedule, StagePlan
@@ -37,6 +37,8 @@ class Bundle:
         _check_schedules(bundle)
         for graph in bundle.manifest.graphs:
             check_graph(folder / graph.file, graph, bundle.blob)
+            if graph.network is not None:
+                check_network(folder / bundle.network(graph).file, graph, bundle.blob)
         for subgraph in bundle.manifest.subgraphs:
             _check_plan(bundle, subgraph)
         return bundle
@@ -82,6 +84,18 @@ class Bundle:
             for name, prefix in graph.prefixes.items()
         }
 
+    def network(self, graph: Graph) -> Network:
+        """The graph with its weights as inputs; BundleError if the bundle has none of it."""
+        for network in self.manifest.networks:
+            if network.file == graph.network:
+                return network
+        raise BundleError(
+            f"{graph.file} has no network, the graph whose weights are inputs",
+            expected=graph.network or "a bundle of format 2",
+            found=", ".join(network.file for network in self.manifest.networks) or "no networks",
+            remedy="Export the bundle again with this version.",
+        )
+
     def schedule(self, name: str | None = None) -> Schedule:
         """A schedule by name (None: the default); InvalidInput lists the names there are."""
         name = self.default if name is None else name
@@ -98,7 +112,7 @@ class Bundle:
 def _check_files(bundle: Bundle) -> None:
     """Every file there, the blob's size first (a truncated file is named as such), then every hash."""
     record = bundle.manifest.blob
-    files = [(record.file, record.sha256), *((graph.file, graph.sha256) for graph in bundle.manifest.graphs)]
+    files = list(bundle.manifest.files)
     for name, _ in files:
         if not (bundle.folder / name).is_file():
             raise BundleError(

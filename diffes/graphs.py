@@ -3,7 +3,7 @@
 A runtime reads whatever range the file names, without asking whether a tensor lies there; so it is checked here.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from math import prod
 from pathlib import Path
 
@@ -13,7 +13,7 @@ from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
 
 from diffes.blob import Blob
 from diffes.errors import BundleError
-from diffes.manifest import Graph, PrefixSpec
+from diffes.manifest import Graph, PrefixSpec, TensorSpec
 
 _DTYPES: dict[int, torch.dtype] = {
     onnx.TensorProto.FLOAT: torch.float32,
@@ -50,6 +50,45 @@ def check_graph(path: Path, graph: Graph, blob: Blob) -> None:
                 expected=f"constants of at most {INLINE_BYTES} bytes",
                 found=f"{tensor.name} of {tensor.ByteSize()}",
             )
+
+
+def check_network(path: Path, graph: Graph, blob: Blob) -> None:
+    """BundleError unless the network computes on the graph's inputs and, as further inputs, on its prefixes."""
+    model = read_graph(path)
+    found = {spec.name: spec for spec in tensor_specs(model.graph.input)}
+    wanted = {spec.name: spec for spec in graph.inputs}
+    if set(found) != set(wanted) | set(graph.prefixes) or tensor_specs(model.graph.output) != graph.outputs:
+        raise BundleError(
+            f"{path} is not {graph.file} with its weights as inputs",
+            expected=", ".join(sorted({*wanted, *graph.prefixes} - set(found))) or "these inputs, the same outputs",
+            found=", ".join(sorted(set(found) - set(wanted) - set(graph.prefixes))) or "others",
+        )
+    for name, prefix in graph.prefixes.items():
+        entry = blob.entries[prefix.tensor]
+        shape = entry.shape if prefix.rows is None else (prefix.rows, *entry.shape[1:])
+        wanted[name] = TensorSpec(name=name, dtype=str(entry.dtype).removeprefix("torch."), shape=shape)
+    for name, spec in found.items():
+        if spec.dtype != wanted[name].dtype or not _fits(wanted[name].shape, spec.shape):
+            raise BundleError(f"{path}: input {name} does not fit {graph.file}", expected=wanted[name], found=spec)
+
+
+def _fits(shape: tuple[int | None, ...], declared: tuple[int | None, ...]) -> bool:
+    """Whether a tensor may have this shape where a free axis (None) takes any size."""
+    if len(shape) != len(declared):
+        return False
+    return all(free is None or size == free for size, free in zip(shape, declared, strict=True))
+
+
+def tensor_specs(values: Iterable[onnx.ValueInfoProto]) -> tuple[TensorSpec, ...]:
+    """A graph's inputs or outputs as the manifest says them."""
+    return tuple(
+        TensorSpec(
+            name=value.name,
+            dtype=onnx.helper.tensor_dtype_to_np_dtype(value.type.tensor_type.elem_type).name,
+            shape=tuple(d.dim_value if d.HasField("dim_value") else None for d in value.type.tensor_type.shape.dim),
+        )
+        for value in values
+    )
 
 
 def inline_tensors(model: onnx.ModelProto) -> Iterator[onnx.TensorProto]:

@@ -3,7 +3,7 @@
 import json
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self, get_args
+from typing import Annotated, Any, Final, Literal, Self, get_args
 
 import torch
 from pydantic import BaseModel, ConfigDict, Field, JsonValue, model_validator
@@ -13,7 +13,8 @@ from diffes.errors import BundleError, InvalidInput
 from diffes.schedule import ModelIdentity, Schedule, StagePlan
 
 MANIFEST = "manifest.json"
-FORMAT = 1
+FORMAT: Final = 2  # 1 knew no networks; bundles of it are still read
+READABLE = (1, 2)
 WEIGHTS = "weights."  # what modules, and so graphs, put before an architecture's tensor names
 
 DtypeName = Literal["float32", "float16", "bfloat16"]
@@ -58,6 +59,17 @@ class Graph(_Record):
     inputs: tuple[TensorSpec, ...]
     outputs: tuple[TensorSpec, ...]
     prefixes: dict[str, PrefixSpec]
+    network: FileName | None = None  # the same function with its weights as inputs
+
+
+class Network(_Record):
+    """One ONNX file whose weights are inputs, free where levels differ: what TensorRT builds one engine from.
+
+    Graphs of equal topology share one. Its weights have the names of a graph's prefixes.
+    """
+
+    file: FileName
+    sha256: Sha256
 
 
 class StageReference(_Record):
@@ -101,7 +113,7 @@ class Decode(_Record):
 class Manifest(_Record):
     """`manifest.json`. `config` and `scheduler` are the checkpoint's own, with diffusers' `_class_name`."""
 
-    format: Literal[1] = 1
+    format: Literal[1, 2] = FORMAT
     model: ModelIdentity
     config: dict[str, JsonValue]
     scheduler: dict[str, JsonValue]
@@ -112,6 +124,7 @@ class Manifest(_Record):
     subgraphs: tuple[Subgraph, ...]
     condition: Graph
     decode: Decode
+    networks: tuple[Network, ...] = ()
     blob: BlobRecord
     created_with: dict[str, str] = Field(default_factory=dict)
 
@@ -122,6 +135,13 @@ class Manifest(_Record):
         yield self.condition
         if self.decode.graph is not None:
             yield self.decode.graph
+
+    @property
+    def files(self) -> Iterator[tuple[str, str]]:
+        """Name and sha256 of every file beside the manifest, the blob first."""
+        yield self.blob.file, self.blob.sha256
+        yield from ((graph.file, graph.sha256) for graph in self.graphs)
+        yield from ((network.file, network.sha256) for network in self.networks)
 
     def text(self) -> str:
         """The file's content."""
@@ -146,10 +166,10 @@ def read_manifest(folder: Path) -> Manifest:
 
 def _check_format(document: Any, path: Path) -> None:
     found = document.get("format") if isinstance(document, dict) else None
-    if found != FORMAT:
+    if found not in READABLE:
         raise BundleError(
             f"{path} has an unknown format",
-            expected=f"format {FORMAT}",
+            expected=f"format {' or '.join(map(str, READABLE))}",
             found=f"format {found!r}",
             remedy="Use the Diffes version that wrote the bundle, or export it again with this one.",
         )

@@ -15,12 +15,24 @@ from diffes.bundle import Bundle
 from diffes.checkpoint import Checkpoint, read_config
 from diffes.errors import ScheduleError
 from diffes.files import sha256_of, write_text_atomically
-from diffes.manifest import DTYPES, MANIFEST, BlobRecord, Decode, DtypeName, Graph, Manifest, StageReference, Subgraph
+from diffes.manifest import (
+    DTYPES,
+    MANIFEST,
+    BlobRecord,
+    Decode,
+    DtypeName,
+    Graph,
+    Manifest,
+    Network,
+    StageReference,
+    Subgraph,
+)
 from diffes.presets import dense_schedule
 from diffes.pruning.calibration import CALIBRATION_FILE, Calibration
 from diffes.pruning.model import PrunedModel
 from diffes.schedule import CompensationMode, Schedule, StagePlan
 from export.folder import new_folder
+from export.networks import write_networks
 from export.pieces import Piece, condition_piece, decoder_piece, denoiser_piece, subgraph_id
 from export.trace import OPSET
 from export.weights import Weights
@@ -59,8 +71,9 @@ def export_bundle(
         contents = _Contents.of(checkpoint, model, schedules)
         write_blob(folder / BLOB, contents.weights.tensors, {"model": checkpoint.identity.fingerprint})
         graphs, error = write_graphs(folder, contents.pieces, verify=verify, progress=progress)
+        graphs, networks = write_networks(folder, contents.pieces, graphs, verify=verify, progress=progress)
         made = _created_with(calibration, error)
-        manifest = contents.manifest(folder, graphs, dtype=dtype, default=default, created_with=made)
+        manifest = contents.manifest(folder, graphs, networks, dtype=dtype, default=default, created_with=made)
         write_text_atomically(folder / MANIFEST, manifest.text())
         check(Bundle.open(folder))
     return Bundle(out, manifest)
@@ -100,6 +113,7 @@ class _Contents:
         self,
         folder: Path,
         graphs: Mapping[str, Graph],
+        networks: tuple[Network, ...],
         *,
         dtype: DtypeName,
         default: str,
@@ -117,6 +131,7 @@ class _Contents:
             subgraphs=_subgraphs(self.schedules, self.denoisers, graphs),
             condition=graphs[self.condition.file],
             decode=_decode(self.checkpoint, self.decoder, graphs),
+            networks=networks,
             blob=self._blob(folder),
             created_with=created_with,
         )

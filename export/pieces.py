@@ -2,13 +2,14 @@
 
 import hashlib
 import json
-from collections.abc import Callable, Hashable
-from dataclasses import dataclass
+from collections.abc import Callable, Hashable, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import torch
 from torch import Tensor, nn
 
+from diffes.architectures import Architecture
 from diffes.checkpoint import Checkpoint, read_config, read_state
 from diffes.decoder import LatentDecoder
 from diffes.manifest import WEIGHTS, PrefixSpec
@@ -23,7 +24,10 @@ Inputs = dict[str, Tensor]
 
 @dataclass(frozen=True)
 class Piece:
-    """A module to be written as `file`. Pieces of equal `topology` differ in their weights and these' sizes only."""
+    """A module to be written as `file`. Pieces of equal `topology` differ in their weights and these' sizes only.
+
+    `free` names the leading axes of weights that levels cut; axes of one name are of one size.
+    """
 
     file: str
     module: nn.Module
@@ -31,6 +35,7 @@ class Piece:
     outputs: tuple[str, ...]
     prefixes: dict[str, PrefixSpec]
     topology: Hashable
+    free: Mapping[str, str] = field(default_factory=dict)
 
 
 def subgraph_id(plan: StagePlan) -> str:
@@ -55,7 +60,17 @@ def denoiser_piece(model: PrunedModel, plan: StagePlan, weights: Weights) -> Pie
         outputs=("prediction",),
         prefixes=weights.add_prefixes(prefixes, model.tensors),
         topology=("denoise", model.architecture, model.dtype, tuple(prefixes)),
+        free={f"{WEIGHTS}{name}": axis for name, axis in free_axes(model.architecture, model.tensors).items()},
     )
+
+
+def free_axes(architecture: Architecture, tensors: Mapping[str, Tensor]) -> dict[str, str]:
+    """Names the leading axis of every whole tensor that levels cut: by layer, and by its rows a unit."""
+    return {
+        name: f"{layer.kind}_{layer.block}_x{len(tensors[name]) // layer.units}"
+        for layer in architecture.layers
+        for name in (*layer.sliced, layer.projection)
+    }
 
 
 def condition_piece(model: PrunedModel, weights: Weights) -> Piece:

@@ -30,7 +30,7 @@ _DIRECT = frozenset(
         "InstanceNormalization",
     }
 )
-_TYPES = {
+ONNX_TYPES = {
     torch.float32: onnx.TensorProto.FLOAT,
     torch.float16: onnx.TensorProto.FLOAT16,
     torch.bfloat16: onnx.TensorProto.BFLOAT16,
@@ -95,7 +95,7 @@ def _count_heads(model: onnx.ModelProto) -> None:
 def _point(tensor: onnx.TensorProto, entry: Entry, rows: int | None, location: str) -> None:
     shape = entry.shape if rows is None else (rows, *entry.shape[1:])
     _drop_values(tensor)
-    tensor.data_type = _TYPES[entry.dtype]
+    tensor.data_type = ONNX_TYPES[entry.dtype]
     tensor.dims[:] = shape
     tensor.data_location = onnx.TensorProto.EXTERNAL
     length = prod(shape) * entry.dtype.itemsize

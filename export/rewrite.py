@@ -44,7 +44,7 @@ def split_into_tensors(model: onnx.ModelProto) -> None:
             read = parts[node.output[0]]
             names = [read.get(index, f"{node.output[0]}_unread_{index}") for index in range(count)]
             node.CopyFrom(onnx.helper.make_node("Split", node.input[:1], names, axis=axis, num_outputs=count))
-    _keep_nodes(model, [node for node in model.graph.node if node.op_type != "SequenceAt"])
+    keep_nodes(model, [node for node in model.graph.node if node.op_type != "SequenceAt"])
     _drop_unused(model)
 
 
@@ -52,6 +52,18 @@ def _integer(constant: onnx.NodeProto) -> int:
     (attribute,) = constant.attribute
     value = onnx.helper.get_attribute_value(attribute)
     return int(onnx.numpy_helper.to_array(value)) if isinstance(value, onnx.TensorProto) else int(value)
+
+
+def say_attention_scales(model: onnx.ModelProto) -> None:
+    """Write Attention's default scale, 1 / sqrt(head size), into every node that has none, in place.
+
+    What spells attention out later no longer finds the head size, which must be in the graph's shapes now.
+    """
+    sizes = {value.name: value.type.tensor_type.shape for value in model.graph.value_info}
+    for node in model.graph.node:
+        if node.op_type == "Attention" and not any(attribute.name == "scale" for attribute in node.attribute):
+            head_size = sizes[node.input[0]].dim[-1].dim_value
+            node.attribute.append(onnx.helper.make_attribute("scale", head_size**-0.5))
 
 
 def merge_equal_nodes(model: onnx.ModelProto) -> None:
@@ -69,7 +81,7 @@ def merge_equal_nodes(model: onnx.ModelProto) -> None:
     for output in model.graph.output:
         if output.name in renamed:
             raise ValueError(f"output {output.name} is computed twice")
-    _keep_nodes(model, kept)
+    keep_nodes(model, kept)
 
 
 def _drop_unused(model: onnx.ModelProto) -> None:
@@ -82,7 +94,7 @@ def _drop_unused(model: onnx.ModelProto) -> None:
             kept.append(node)
         else:
             reads.subtract(node.input)
-    _keep_nodes(model, list(reversed(kept)))
+    keep_nodes(model, list(reversed(kept)))
 
 
 def _meaning(node: onnx.NodeProto) -> bytes:
@@ -95,7 +107,8 @@ def _meaning(node: onnx.NodeProto) -> bytes:
     return meaning
 
 
-def _keep_nodes(model: onnx.ModelProto, nodes: list[onnx.NodeProto]) -> None:
+def keep_nodes(model: onnx.ModelProto, nodes: list[onnx.NodeProto]) -> None:
+    """Give the graph these nodes, which may be its own, in place of all it has."""
     kept = [onnx.NodeProto.FromString(node.SerializeToString()) for node in nodes]
     del model.graph.node[:]
     model.graph.node.extend(kept)

@@ -6,26 +6,28 @@ of reshapes by the numbers of this plan, and then the graph would serve no other
 
 import logging
 import warnings
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from types import ModuleType
 
 import onnx
 import torch
 from torch import Tensor, nn
 
-from diffes.kernels import traced_as
-from diffes.manifest import TensorSpec
-from export import contrib
-from export.rewrite import split_into_tensors
+from diffes.kernels import plain, traced_as
+from export.contrib import HEAD_DIM
+from export.rewrite import say_attention_scales, split_into_tensors
 
 OPSET = 23
 TRACED_ROWS = 2  # of the example batch; torch.export takes a size of 0 or 1 for a constant
 
 
-def trace(module: nn.Module, inputs: Mapping[str, Tensor], outputs: Sequence[str]) -> onnx.ModelProto:
-    """The module's graph; every input's and output's leading axis is free."""
+def trace(
+    module: nn.Module, inputs: Mapping[str, Tensor], outputs: Sequence[str], operators: ModuleType = plain
+) -> onnx.ModelProto:
+    """The module's graph in `operators` (plain: ONNX's own); every input's and output's leading axis is free."""
     rows = torch.export.Dim("rows")
-    with _quiet(), torch.no_grad(), traced_as(contrib):
+    with _quiet(), torch.no_grad(), traced_as(operators):
         program = torch.onnx.export(
             module.eval(),
             tuple(inputs.values()),
@@ -41,20 +43,9 @@ def trace(module: nn.Module, inputs: Mapping[str, Tensor], outputs: Sequence[str
         raise RuntimeError("torch.onnx.export gave no program")
     model: onnx.ModelProto = program.model_proto
     split_into_tensors(model)
+    say_attention_scales(model)
     _strip(model, {name for name, _ in module.named_parameters()})
     return model
-
-
-def tensor_specs(values: Iterable[onnx.ValueInfoProto]) -> tuple[TensorSpec, ...]:
-    """A graph's inputs or outputs as the manifest says them."""
-    return tuple(
-        TensorSpec(
-            name=value.name,
-            dtype=onnx.helper.tensor_dtype_to_np_dtype(value.type.tensor_type.elem_type).name,
-            shape=tuple(d.dim_value if d.HasField("dim_value") else None for d in value.type.tensor_type.shape.dim),
-        )
-        for value in values
-    )
 
 
 def _strip(model: onnx.ModelProto, parameters: set[str]) -> None:
@@ -64,7 +55,7 @@ def _strip(model: onnx.ModelProto, parameters: set[str]) -> None:
     del model.graph.metadata_props[:]
     del model.graph.value_info[:]
     for node in model.graph.node:
-        notes = [note for note in node.metadata_props if note.key == contrib.HEAD_DIM]
+        notes = [note for note in node.metadata_props if note.key == HEAD_DIM]
         del node.metadata_props[:]
         node.metadata_props.extend(notes)
         node.doc_string = ""

@@ -53,7 +53,7 @@ def wrap_bundle(
     """
     with new_model(repository, hosting=hosting, model=model, overwrite=overwrite) as folder:
         folder.mkdir()
-        names = {MANIFEST, bundle.manifest.blob.file, *(graph.file for graph in bundle.manifest.graphs)}
+        names = {MANIFEST, *(name for name, _ in bundle.manifest.files)}
         for name in sorted(names):
             _link(bundle.folder / name, folder / name)
     return Bundle.open(bundle_folder(repository, model))

@@ -5,8 +5,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import onnxruntime
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from diffes.backends.sessions import open_session, run_session
@@ -26,23 +28,44 @@ def verify_graph(
 
     A graph of 16-bit numbers is compared in float32 on its rounded weights (export/widen.py).
     """
-    narrow = any(value.dtype in (torch.float16, torch.bfloat16) for value in (*inputs.values(), *module.parameters()))
-    if narrow:
-        module = copy.deepcopy(module).float()
-        inputs = {name: value.float() if value.is_floating_point() else value for name, value in inputs.items()}
-        session = _widened_session(path, prefixes, blob)
+    if not _is_narrow(module, inputs):
+        return _compare(path.name, open_session(path, "cpu", threads=None), module, inputs, {})
+    session = _widened_session(path, widened_weights(prefixes, blob))
+    return _compare(path.name, session, *_wide(module, inputs), {})
+
+
+def verify_network(path: Path, module: nn.Module, inputs: Mapping[str, Tensor]) -> float:
+    """The same of a graph whose weights are inputs: it is fed the module's."""
+    if _is_narrow(module, inputs):
+        module, inputs = _wide(module, inputs)
+        session = _widened_session(path, {})
     else:
         session = open_session(path, "cpu", threads=None)
+    return _compare(path.name, session, module, inputs, dict(module.named_parameters()))
+
+
+def _is_narrow(module: nn.Module, inputs: Mapping[str, Tensor]) -> bool:
+    return any(value.dtype in (torch.float16, torch.bfloat16) for value in (*inputs.values(), *module.parameters()))
+
+
+def _wide(module: nn.Module, inputs: Mapping[str, Tensor]) -> tuple[nn.Module, dict[str, Tensor]]:
+    floats = {name: value.float() if value.is_floating_point() else value for name, value in inputs.items()}
+    return copy.deepcopy(module).float(), floats
+
+
+def _compare(
+    name: str, session: Any, module: nn.Module, inputs: Mapping[str, Tensor], weights: Mapping[str, Tensor]
+) -> float:
     with torch.inference_mode():
         expected = module(*inputs.values())
     expected = expected if isinstance(expected, tuple) else (expected,)
     worst = 0.0
-    for wanted, found in zip(expected, run_session(session, inputs), strict=True):
+    for wanted, found in zip(expected, run_session(session, {**inputs, **weights}), strict=True):
         error = float((wanted - found).abs().max())
         allowed = TOLERANCE * max(1.0, float(wanted.abs().max()))
         if not error <= allowed:  # NaN is refused too
             raise BundleError(
-                f"{path.name} does not compute what torch computes (onnxruntime {onnxruntime.__version__})",
+                f"{name} does not compute what torch computes (onnxruntime {onnxruntime.__version__})",
                 expected=f"a difference of at most {allowed:.3g}",
                 found=f"{error:.3g}",
             )
@@ -50,10 +73,9 @@ def verify_graph(
     return worst
 
 
-def _widened_session(path: Path, prefixes: Mapping[str, PrefixSpec], blob: Blob) -> Any:
+def _widened_session(path: Path, weights: Mapping[str, NDArray[np.float32]]) -> Any:
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 3
-    weights = widened_weights(prefixes, blob)
     values = [onnxruntime.OrtValue.ortvalue_from_numpy(value) for value in weights.values()]
     options.add_external_initializers(list(weights), values)
     model = widened(read_graph(path)).SerializeToString()

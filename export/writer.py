@@ -7,17 +7,19 @@ import onnx
 
 from diffes.blob import Blob, Entry
 from diffes.files import sha256_of
+from diffes.graphs import tensor_specs
 from diffes.manifest import Graph
+from export import contrib
 from export.pieces import Piece
 from export.placement import place
 from export.rewrite import merge_equal_nodes, use_stored_layouts
-from export.trace import TRACED_ROWS, tensor_specs, trace
+from export.trace import TRACED_ROWS, trace
 from export.verify import verify_graph
 
 Progress = Callable[[str, float], None]  # what is being done, and the share done
 
 BLOB = "weights.safetensors"
-_VERIFIED_ROWS = 3  # not the traced number: the row axis must be free
+VERIFIED_ROWS = 3  # not the traced number: the row axis must be free
 
 
 def write_graphs(
@@ -33,18 +35,30 @@ def write_graphs(
     for done, piece in enumerate(pieces, 1):
         graphs[piece.file] = _write(folder, piece, blob.entries)
         if verify:
-            inputs = piece.inputs(_VERIFIED_ROWS)
+            inputs = piece.inputs(VERIFIED_ROWS)
             worst = max(worst, verify_graph(folder / piece.file, piece.module, inputs, piece.prefixes, blob))
         progress("writing graphs", done / len(pieces))
     return graphs, worst if verify else None
 
 
-_templates: dict[Hashable, onnx.ModelProto] = {}  # by topology; a trace takes seconds and holds no weights
+# by topology; a trace takes seconds and holds no weights
+_traces: dict[Hashable, onnx.ModelProto] = {}
+_templates: dict[Hashable, onnx.ModelProto] = {}
+
+
+def traced(piece: Piece) -> onnx.ModelProto:
+    """The graph of all pieces of this topology, in ONNX's own operators; not to be changed."""
+    if piece.topology not in _traces:
+        model = trace(piece.module, piece.inputs(TRACED_ROWS), piece.outputs)
+        merge_equal_nodes(model)
+        _traces[piece.topology] = model
+    return _traces[piece.topology]
 
 
 def _template(piece: Piece) -> onnx.ModelProto:
+    """The same in ONNX Runtime's operators, which read weights as they are stored."""
     if piece.topology not in _templates:
-        model = trace(piece.module, piece.inputs(TRACED_ROWS), piece.outputs)
+        model = trace(piece.module, piece.inputs(TRACED_ROWS), piece.outputs, contrib)
         use_stored_layouts(model)
         merge_equal_nodes(model)
         _templates[piece.topology] = model

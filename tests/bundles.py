@@ -1,12 +1,17 @@
 """Bundles of the tiny model, as the exporter writes them."""
 
+import json
+import shutil
 from collections.abc import Sequence
 from pathlib import Path
+
+import torch
+from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
 
 from diffes.bundle import Bundle
 from diffes.checkpoint import Checkpoint
 from diffes.levels import LevelGrid
-from diffes.presets import build_schedule
+from diffes.presets import build_schedule, dense_schedule
 from diffes.pruning.calibration import Calibration
 from diffes.schedule import CompensationMode, Sampler, Schedule
 from export.job import export_bundle
@@ -34,3 +39,28 @@ def export(
     """A bundle of one schedule `mixed` beside `dense`."""
     schedule = levels_schedule(checkpoint, levels, compensation)
     return export_bundle(checkpoint, {"mixed": schedule}, "mixed", calibration, out)
+
+
+def tiny_vae() -> AutoencoderKL:
+    """A random VAE of 3 latent channels that doubles height and width once."""
+    torch.manual_seed(0)
+    return AutoencoderKL(
+        block_out_channels=(8, 8),
+        down_block_types=("DownEncoderBlock2D",) * 2,
+        up_block_types=("UpDecoderBlock2D",) * 2,
+        layers_per_block=1,
+        latent_channels=3,
+        norm_num_groups=4,
+        scaling_factor=0.25,
+        shift_factor=0.1,
+    ).eval()
+
+
+def latent_bundle(model_folder: Path, vae: AutoencoderKL, out: Path) -> Bundle:
+    """A dense bundle in `out` of the model with this VAE."""
+    model = Path(shutil.copytree(model_folder, out / "model"))
+    vae.save_pretrained(model / "vae")
+    index = json.loads((model / "model_index.json").read_text())
+    (model / "model_index.json").write_text(json.dumps(index | {"vae": ["diffusers", "AutoencoderKL"]}))
+    checkpoint = Checkpoint.open(model)
+    return export_bundle(checkpoint, {"dense": dense_schedule(checkpoint, SAMPLER)}, "dense", None, out / "bundle")

@@ -114,8 +114,8 @@ def test_a_folder_without_a_manifest_is_refused(tmp_path: Path) -> None:
 
 
 def test_a_manifest_of_a_newer_format_is_refused_naming_both(copy: Path) -> None:
-    edit_manifest(copy, lambda m: m.update(format=2))
-    refused(copy, "format 1", "format 2")
+    edit_manifest(copy, lambda m: m.update(format=3))
+    refused(copy, "format 1 or 2", "format 3")
 
 
 def test_a_schedule_of_another_model_is_refused(copy: Path) -> None:
@@ -206,3 +206,40 @@ def test_a_prefix_longer_than_its_tensor_is_refused(copy: Path) -> None:
 
     edit_manifest(copy, edit)
     refused(copy, "blocks.0.fc1.bias")
+
+
+class TestNetworks:
+    """The graphs whose weights are inputs are verified like the others."""
+
+    def test_a_bundle_of_format_1_is_read_and_has_none(self, copy: Path) -> None:
+        def forget(manifest: dict[str, Any]) -> None:
+            manifest["format"] = 1
+            del manifest["networks"]
+            for graph in (*manifest["subgraphs"], manifest["condition"]):
+                del graph["network"]
+
+        edit_manifest(copy, forget)
+        opened = Bundle.open(copy)
+        assert opened.manifest.format == 1
+        with pytest.raises(BundleError, match=r"no network.*expected a bundle of format 2.*Export the bundle again"):
+            opened.network(opened.manifest.condition)
+
+    def test_a_network_that_the_manifest_lacks(self, copy: Path) -> None:
+        edit_manifest(copy, lambda m: m["condition"].update(network="network-0.onnx"))
+        refused(copy, "network-0.onnx")
+
+    def test_a_network_of_another_graph(self, copy: Path) -> None:
+        edit_manifest(copy, lambda m: m["condition"].update(network=m["subgraphs"][0]["network"]))
+        refused(copy, "is not condition.onnx with its weights as inputs", "latents", "timesteps")
+
+    def test_a_network_whose_weight_has_another_shape(self, copy: Path) -> None:
+        manifest = json.loads((copy / MANIFEST).read_text())
+        record = next(n for n in manifest["networks"] if n["file"] == manifest["condition"]["network"])
+        path = copy / record["file"]
+        model = onnx.load(path)
+        weight = next(value for value in model.graph.input if value.name == "weights.ada.weight")
+        weight.type.tensor_type.shape.dim[1].dim_value = 33
+        path.write_bytes(model.SerializeToString())
+        record["sha256"] = sha256_of(path)
+        (copy / MANIFEST).write_text(json.dumps(manifest))
+        refused(copy, "input weights.ada.weight does not fit condition.onnx", "33")

@@ -29,11 +29,18 @@ def _triton(bundle: Bundle, device: str, threads: int | None) -> Backend:
     return TritonBackend(bundle, device, threads)
 
 
+def _tensorrt(bundle: Bundle, device: str, _threads: int | None) -> Backend:
+    from diffes.backends.tensorrt.backend import TensorRTBackend
+
+    return TensorRTBackend(bundle, device)
+
+
 # a runtime is imported when it is asked for
 _BACKENDS: dict[str, Callable[[Bundle, str, int | None], Backend]] = {
     "onnxruntime": _onnxruntime,
     "torch": _torch,
     "triton": _triton,
+    "tensorrt": _tensorrt,
 }
 BACKENDS = tuple(_BACKENDS)
 LOCAL_BACKENDS = ("onnxruntime", "torch")  # those that need nothing but this process

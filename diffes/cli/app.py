@@ -13,6 +13,7 @@ ORDER = (
     "export",
     "inspect",
     "verify",
+    "engines",
     "generate",
     "serve",
     "loadtest",

@@ -20,7 +20,10 @@ Compensation = Annotated[
 Device = Annotated[str, typer.Option(help="Torch device: cpu, cuda, cuda:1, ...")]
 BackendName = Annotated[
     str,
-    typer.Option(help="What runs the subgraphs: onnxruntime, torch, or triton (--device is its server's HOST:PORT)."),
+    typer.Option(
+        help="What runs the subgraphs: onnxruntime, torch, tensorrt (on a GPU), or triton (--device is its server's"
+        " HOST:PORT)."
+    ),
 ]
 Threads = Annotated[int | None, typer.Option(min=1, help="CPU threads. Default: all cores.")]
 CalibrationImages = Annotated[

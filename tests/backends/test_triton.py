@@ -13,7 +13,7 @@ from torch import Tensor
 from tritonclient.grpc import InferenceServerClient
 from typer.testing import CliRunner
 
-from diffes.backends import open_backend
+from diffes.backends import BACKENDS, open_backend
 from diffes.backends.base import Backend
 from diffes.backends.triton import TritonBackend
 from diffes.bundle import Bundle
@@ -154,7 +154,8 @@ def test_a_model_that_is_not_loaded_is_named(triton_server: Server, tiny_bundle:
 
 
 def test_a_wrong_parameter_is_in_the_servers_log(triton_server: Server) -> None:
-    assert "unknown backend: expected one of onnxruntime, torch, triton, found abacus" in triton_server.log.read_text()
+    expected = f"unknown backend: expected one of {', '.join(BACKENDS)}, found abacus"
+    assert expected in triton_server.log.read_text()
 
 
 def test_a_killed_server_is_an_error_and_a_restarted_one_is_found(

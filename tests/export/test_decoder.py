@@ -1,7 +1,5 @@
 """A checkpoint with a VAE: its decoder lies in the same blob and decodes as diffusers does."""
 
-import json
-import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -13,43 +11,23 @@ from torch import Tensor
 
 from diffes.backends import LOCAL_BACKENDS, open_backend
 from diffes.bundle import Bundle
-from diffes.checkpoint import Checkpoint
 from diffes.decoder import LatentDecoder
 from diffes.errors import CheckpointError
 from diffes.inspection import inspect
-from diffes.presets import dense_schedule
 from diffes.rollout import seeded_noise
-from export.job import export_bundle
 from export.triton import wrap_bundle
-from tests.bundles import SAMPLER
+from tests.bundles import latent_bundle, tiny_vae
 from tests.tritonserver import HOSTING, Server
 
 
 @pytest.fixture(scope="module")
 def vae() -> AutoencoderKL:
-    """A random VAE of 3 latent channels that doubles height and width once."""
-    torch.manual_seed(0)
-    return AutoencoderKL(
-        block_out_channels=(8, 8),
-        down_block_types=("DownEncoderBlock2D",) * 2,
-        up_block_types=("UpDecoderBlock2D",) * 2,
-        layers_per_block=1,
-        latent_channels=3,
-        norm_num_groups=4,
-        scaling_factor=0.25,
-        shift_factor=0.1,
-    ).eval()
+    return tiny_vae()
 
 
 @pytest.fixture(scope="module")
 def bundle(tiny_model_folder: Path, vae: AutoencoderKL, tmp_path_factory: pytest.TempPathFactory) -> Bundle:
-    folder = tmp_path_factory.mktemp("latent")
-    model = Path(shutil.copytree(tiny_model_folder, folder / "model"))
-    vae.save_pretrained(model / "vae")
-    index = json.loads((model / "model_index.json").read_text())
-    (model / "model_index.json").write_text(json.dumps(index | {"vae": ["diffusers", "AutoencoderKL"]}))
-    checkpoint = Checkpoint.open(model)
-    return export_bundle(checkpoint, {"dense": dense_schedule(checkpoint, SAMPLER)}, "dense", None, folder / "bundle")
+    return latent_bundle(tiny_model_folder, vae, tmp_path_factory.mktemp("latent"))
 
 
 @torch.no_grad()
@@ -98,6 +76,13 @@ def test_no_weight_of_the_decoder_is_transposed(bundle: Bundle) -> None:
     readers = {node.op_type for node in model.graph.node if weights & set(node.input)}
     assert "FusedMatMul" in readers
     assert "Transpose" not in readers
+
+
+def test_the_decoders_network_takes_its_weights_as_inputs(bundle: Bundle) -> None:
+    graph = bundle.manifest.decode.graph
+    assert graph is not None
+    model = onnx.load(bundle.folder / bundle.network(graph).file)
+    assert {value.name for value in model.graph.input} == {"latents", *graph.prefixes}
 
 
 def test_the_decoder_does_not_count_as_the_denoisers_memory(bundle: Bundle) -> None:

@@ -131,7 +131,7 @@ def test_a_dense_export_needs_no_calibration(tiny_checkpoint: Checkpoint, tmp_pa
     assert list(bundle.manifest.schedules) == ["dense"]
     assert inspect(bundle).macs_removed == 0
     assert Bundle.open(tmp_path / "b").manifest == bundle.manifest
-    assert seen == [("writing graphs", 0.5), ("writing graphs", 1.0)]
+    assert seen == [(f"writing {what}", share) for what in ("graphs", "networks") for share in (0.5, 1.0)]
 
 
 class TestRefusals:

@@ -6,7 +6,7 @@ import onnxruntime
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
-from export.rewrite import merge_equal_nodes, split_into_tensors, use_stored_layouts
+from export.rewrite import merge_equal_nodes, say_attention_scales, split_into_tensors, use_stored_layouts
 
 W = np.arange(12, dtype=np.float32).reshape(3, 4)
 X = np.linspace(-1, 1, 2 * 5 * 4, dtype=np.float32).reshape(2, 5, 4)
@@ -98,3 +98,15 @@ def test_an_output_that_would_vanish_is_refused() -> None:
     model = model_of(helper.make_node("Sin", ["x"], ["a"]), helper.make_node("Sin", ["x"], ["y"]))
     with pytest.raises(ValueError, match="output y"):
         merge_equal_nodes(model)
+
+
+def test_attention_says_the_scale_it_had_by_default() -> None:
+    shape = [2, 5, 3, 4]
+    model = model_of(
+        helper.make_node("Attention", ["q", "q", "q"], ["a"]),
+        helper.make_node("Attention", ["q", "q", "q"], ["b"], scale=2.0),
+    )
+    model.graph.value_info.append(helper.make_tensor_value_info("q", TensorProto.FLOAT, shape))
+    say_attention_scales(model)
+    scales = [{a.name: a.f for a in node.attribute}["scale"] for node in model.graph.node]
+    assert scales == [0.5, 2.0]

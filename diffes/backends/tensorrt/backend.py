@@ -1,0 +1,92 @@
+"""The `tensorrt` backend: engines without weights over one copy of the blob on the GPU.
+
+Execution has not been run by its authors: no GPU was at hand that TensorRT-RTX runs on, nor the package for those
+that were (docs/tensorrt.md). Everything up to it is tested: networks against torch, engines as they are built, and
+this module on a stand-in for the runtime that computes with ONNX Runtime on the same addresses.
+"""
+
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor
+
+from diffes.backends.base import Conditions
+from diffes.backends.tensorrt.build import Progress
+from diffes.backends.tensorrt.cache import EngineCache
+from diffes.backends.tensorrt.engine import LoadedEngine, weight_addresses
+from diffes.backends.tensorrt.gpu import open_gpu, require_supported, target_of
+from diffes.backends.tensorrt.package import find_package
+from diffes.backends.tensorrt.profiles import batches_from, engine_specs
+from diffes.bundle import Bundle
+from diffes.errors import BackendError
+
+
+class TensorRTBackend:
+    """Every engine is loaded, or built, and every profile bound before the first request.
+
+    BackendError without the package, without a GPU that its engines run on, or if an engine cannot be built.
+    `batches` are the numbers of rows that engines are built for (None: as profiles.py says).
+    """
+
+    name = "tensorrt"
+
+    def __init__(
+        self,
+        bundle: Bundle,
+        device: str = "cuda",
+        *,
+        batches: tuple[int, ...] | None = None,
+        progress: Progress = lambda _phase, _share: None,
+    ) -> None:
+        gpu = open_gpu(device)
+        package = find_package()
+        require_supported(gpu, package)
+        cache = EngineCache.default(package, target_of(package, gpu))
+        manifest, entries = bundle.manifest, bundle.blob.entries
+        stored = torch.from_file(str(bundle.blob.path), size=manifest.blob.bytes, dtype=torch.uint8)
+        self._blob = stored.to(gpu.device)
+        addresses = {graph.file: weight_addresses(graph, entries, self._blob.data_ptr()) for graph in manifest.graphs}
+        graphs = {graph.file: graph for graph in manifest.graphs}
+        specs = engine_specs(bundle, batches_from(None) if batches is None else batches)
+        engines = [LoadedEngine(package, gpu, spec, cache.load(spec, progress)) for spec in specs]
+        largest = max(engine.scratch_bytes for engine in engines)
+        self._scratch = torch.empty(max(largest, 1), dtype=torch.uint8, device=gpu.device)
+        self._engines: dict[str, LoadedEngine] = {}
+        for spec, engine in zip(specs, engines, strict=True):
+            served = [graphs[file] for file in spec.graphs]
+            engine.bind(served, addresses, self._scratch)
+            self._engines.update(dict.fromkeys(spec.graphs, engine))
+        self._condition = manifest.condition.file
+        self._conditions = [spec.name for spec in manifest.condition.outputs]
+        self._decode = manifest.decode.graph.file if manifest.decode.graph else None
+        self._denoise = {subgraph.id: subgraph.file for subgraph in manifest.subgraphs}
+
+    @torch.inference_mode()
+    def condition(self, timesteps: Tensor, labels: Tensor) -> dict[str, Tensor]:
+        """timesteps [N] float32, labels [N] int64 → each condition [N, ...] on the GPU."""
+        outputs = self._run(self._condition, {"timesteps": timesteps, "labels": labels})
+        return {name: outputs[name] for name in self._conditions}
+
+    @torch.inference_mode()
+    def denoise(self, subgraph: str, latents: Tensor, conditions: Conditions) -> Tensor:
+        """latents [B, C, h, w], conditions [B, ...] → the model's output like latents."""
+        (prediction,) = self._run(self._denoise[subgraph], {"latents": latents, **conditions}).values()
+        return prediction
+
+    @torch.inference_mode()
+    def decode(self, latents: Tensor) -> Tensor:
+        """latents [B, C, h, w] → images [B, 3, H, W] in [-1, 1]."""
+        if self._decode is None:
+            return latents.clamp(-1, 1)
+        (images,) = self._run(self._decode, {"latents": latents}).values()
+        return images
+
+    def close(self) -> None:
+        """Free engines, the blob's copy and the scratch memory."""
+        self._engines.clear()
+        self._blob = self._scratch = torch.empty(0)
+
+    def _run(self, file: str, inputs: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        if file not in self._engines:
+            raise BackendError("the backend is closed", expected="an open backend", found="closed")
+        return self._engines[file].run(file, inputs)

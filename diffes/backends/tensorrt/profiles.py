@@ -1,0 +1,124 @@
+"""Which shapes an engine is built for: an optimisation profile for every plan and every size of batch.
+
+An engine is built once a network, so once for all widths of a topology. Every profile fixes the width of each weight
+to one plan's prefix and the number of rows to one of a few sizes: TensorRT then chooses kernels for exactly that.
+"""
+
+import os
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from diffes.blob import Entry
+from diffes.bundle import Bundle
+from diffes.errors import InvalidInput
+from diffes.graphs import read_graph, tensor_specs
+from diffes.manifest import Graph
+
+VARIABLE = "DIFFES_TENSORRT_BATCHES"
+# rows of a call: an image is two with guidance. Every size is a profile of every plan, and takes its time and bytes.
+BATCHES = (2, 8, 32)
+_LARGEST_DECODED = 4  # images: a decoder's activations are hundreds of MB each
+_MOST_ROWS = 4096
+
+Shape = tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class Profile:
+    """One graph of the bundle at one number of rows: the shape of every input that has a free axis."""
+
+    graph: str
+    rows: int
+    shapes: tuple[tuple[str, Shape], ...]
+
+
+@dataclass(frozen=True)
+class EngineSpec:
+    """What one engine is built from."""
+
+    network: Path
+    sha256: str
+    profiles: tuple[Profile, ...]
+
+    @property
+    def graphs(self) -> tuple[str, ...]:
+        """Files of the graphs that the engine stands for, each once."""
+        return tuple(dict.fromkeys(profile.graph for profile in self.profiles))
+
+
+def batches_from(text: str | None) -> tuple[int, ...]:
+    """Ascending sizes from words like "2,8,32"; None: what the environment says, else BATCHES.
+
+    InvalidInput unless all are counts.
+    """
+    given = os.environ.get(VARIABLE) if text is None else text
+    if given is None:
+        return BATCHES
+    words = given.split(",")
+    if not all(word.strip().isdecimal() and 0 < int(word) <= _MOST_ROWS for word in words):
+        raise InvalidInput(VARIABLE, expected=f"counts of 1 to {_MOST_ROWS} such as 2,8,32", found=repr(given))
+    return tuple(sorted({int(word) for word in words}))
+
+
+def engine_specs(bundle: Bundle, batches: tuple[int, ...] = BATCHES) -> tuple[EngineSpec, ...]:
+    """One engine a network of the bundle; BundleError if a graph has no network."""
+    graphs: dict[str, list[Graph]] = {}
+    for graph in bundle.manifest.graphs:
+        graphs.setdefault(bundle.network(graph).file, []).append(graph)
+    digests = {network.file: network.sha256 for network in bundle.manifest.networks}
+    decoder = bundle.manifest.decode.graph
+    return tuple(
+        EngineSpec(
+            network=bundle.folder / file,
+            sha256=digests[file],
+            profiles=tuple(
+                _profile(bundle, graph, rows)
+                for graph in sharing
+                for rows in (decoder_batches(batches) if graph is decoder else batches)
+            ),
+        )
+        for file, sharing in graphs.items()
+    )
+
+
+def decoder_batches(batches: tuple[int, ...]) -> tuple[int, ...]:
+    """The sizes an image decoder is built for: one image, and the largest that is not too many."""
+    return tuple(sorted({1, max((size for size in batches if size <= _LARGEST_DECODED), default=1)}))
+
+
+def prefix_shape(graph: Graph, name: str, entries: Mapping[str, Entry]) -> Shape:
+    """Shape of the prefix that a graph's weight is."""
+    prefix = graph.prefixes[name]
+    whole = entries[prefix.tensor].shape
+    return whole if prefix.rows is None else (prefix.rows, *whole[1:])
+
+
+def chunks(rows: int, batches: tuple[int, ...]) -> Iterator[tuple[slice, int]]:
+    """Cut rows into calls: which rows, and the size of batch they are padded to.
+
+    The rest goes into the smallest size that holds it if that is not more than twice as large; otherwise the largest
+    size that it fills goes first. Below the smallest size everything is padded.
+    """
+    start = 0
+    while start < rows:
+        left = rows - start
+        holding = next((size for size in batches if size >= left), None)
+        filled = max((size for size in batches if size <= left), default=None)
+        size = holding if holding is not None and (filled is None or holding <= 2 * left) else filled
+        assert size is not None  # a size that holds the rest, or one that the rest fills: there is one of the two
+        yield slice(start, min(rows, start + size)), size
+        start += size
+
+
+def _profile(bundle: Bundle, graph: Graph, rows: int) -> Profile:
+    network = bundle.folder / bundle.network(graph).file
+    shapes: list[tuple[str, Shape]] = []
+    for spec in tensor_specs(read_graph(network).graph.input):
+        if None not in spec.shape:
+            continue
+        if spec.name in graph.prefixes:
+            shapes.append((spec.name, prefix_shape(graph, spec.name, bundle.blob.entries)))
+        else:
+            shapes.append((spec.name, tuple(rows if size is None else size for size in spec.shape)))
+    return Profile(graph.file, rows, tuple(shapes))
