@@ -207,9 +207,8 @@ class SearchOptions(BaseModel):
         Where a latency table lies makes none: what it says is compared as the budget's digest. Nor does which GPU of a
         machine is taken.
         """
-        elsewhere = {"time_limit", "latency_table", "device"}
-        ours, theirs = (
-            options.model_dump(exclude=elsewhere) | {"device": options.device.partition(":")[0]}
-            for options in (self, other)
-        )
+        ours, theirs = (options.model_dump(exclude={"time_limit", "latency_table"}) for options in (self, other))
+        kinds = {ours["device"].partition(":")[0], theirs["device"].partition(":")[0]}
+        if len(kinds) == 1:
+            theirs["device"] = ours["device"]
         return ", ".join(f"{name}: {ours[name]} → {theirs[name]}" for name in ours if ours[name] != theirs[name])

@@ -76,7 +76,7 @@ def test_another_time_limit_is_the_same_search() -> None:
 def test_another_gpu_of_the_machine_is_the_same_search_a_cpu_is_another() -> None:
     first, second, cpu = (small_options(device=name) for name in ("cuda:0", "cuda:1", "cpu"))
     assert first.difference(second) == ""
-    assert "device: cuda → cpu" in first.difference(cpu)
+    assert "device: cuda:0 → cpu" in first.difference(cpu)
 
 
 @pytest.mark.parametrize(
