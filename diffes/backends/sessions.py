@@ -54,8 +54,8 @@ def open_session(path: Path, device: str, threads: int | None) -> Any:
     options.intra_op_num_threads = threads or 0
     options.add_session_config_entry("session.disable_prepacking", "1")
     options.add_session_config_entry("session.use_env_allocators", "1")
-    # each session has its own threads: those of the last stage would spin against those of the next
-    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    # each session has its own threads: they may spin between operators, but not on against the next stage's
+    options.add_session_config_entry("session.force_spinning_stop", "1")
     _share_arena()
     try:
         session = onnxruntime.InferenceSession(str(path), options, providers=[_with_options(provider, device)])
