@@ -1,4 +1,4 @@
-"""Batch sizes that graphs are recorded or built for. A batch is padded to the next one, or split if it is larger."""
+"""Batch sizes that graphs are recorded or engines built for. A batch is padded to one of them, or cut into several."""
 
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
@@ -15,9 +15,20 @@ class Piece(NamedTuple):
 
 
 def pieces(rows: int, buckets: Sequence[int] = BUCKETS) -> Iterator[Piece]:
-    """The batch in as few runs as the largest bucket allows; `buckets` rise."""
+    """The batch in as few runs as the largest bucket allows, none padded to more than twice its rows if it can be
+    helped; `buckets` rise.
+
+    What is left goes into the smallest bucket that holds it if that is not more than twice as large; otherwise the
+    largest bucket that it fills goes first. Below the smallest bucket everything is padded.
+    """
     start = 0
     while start < rows:
-        end = min(rows, start + buckets[-1])
-        yield Piece(start, end, next(bucket for bucket in buckets if bucket >= end - start))
+        left = rows - start
+        holding = next((bucket for bucket in buckets if bucket >= left), None)
+        filled = max((bucket for bucket in buckets if bucket <= left), default=None)
+        wasteful = holding is None or holding > 2 * left
+        bucket = filled if filled is not None and wasteful else holding
+        assert bucket is not None  # one of the two is there
+        end = min(rows, start + bucket)
+        yield Piece(start, end, bucket)
         start = end

@@ -5,7 +5,7 @@ from collections.abc import Iterator, Mapping
 import torch
 from torch import Tensor
 
-from diffes.blob import Blob
+from diffes.blob import ALIGNMENT, Blob
 from diffes.devices import require_memory
 
 _CHUNK = 256 << 20  # bytes copied at once: what the copy needs of pinned or paged memory stays small
@@ -21,9 +21,16 @@ class DeviceBlob(Mapping[str, Tensor]):
         data = blob.bytes[start:]
         require_memory(device, len(data))
         self._start = start
-        self.buffer = torch.empty(len(data), dtype=torch.uint8, device=device)
+        whole = torch.empty(len(data) + ALIGNMENT, dtype=torch.uint8, device=device)
+        first = -whole.data_ptr() % ALIGNMENT  # 0 on a GPU; a CPU's allocations are aligned to less
+        self.buffer = whole[first : first + len(data)]
         for at in range(0, len(data), _CHUNK):
             self.buffer[at : at + _CHUNK].copy_(data[at : at + _CHUNK])
+
+    @property
+    def base(self) -> int:
+        """The address at which the file's first byte would lie: a tensor's is this plus its offset in the file."""
+        return self.buffer.data_ptr() - self._start
 
     def __getitem__(self, name: str) -> Tensor:
         entry = self._entries[name]

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from diffes.backends.base import Conditions
+from diffes.backends.device_blob import DeviceBlob
 from diffes.backends.tensorrt.build import Progress
 from diffes.backends.tensorrt.cache import EngineCache
 from diffes.backends.tensorrt.engine import LoadedEngine, weight_addresses
@@ -43,9 +44,8 @@ class TensorRTBackend:
         require_supported(gpu, package)
         cache = EngineCache.default(package, target_of(package, gpu))
         manifest, entries = bundle.manifest, bundle.blob.entries
-        stored = torch.from_file(str(bundle.blob.path), size=manifest.blob.bytes, dtype=torch.uint8)
-        self._blob = stored.to(gpu.device)
-        addresses = {graph.file: weight_addresses(graph, entries, self._blob.data_ptr()) for graph in manifest.graphs}
+        self._blob: DeviceBlob | None = DeviceBlob(bundle.blob, gpu.device)
+        addresses = {graph.file: weight_addresses(graph, entries, self._blob.base) for graph in manifest.graphs}
         graphs = {graph.file: graph for graph in manifest.graphs}
         specs = engine_specs(bundle, batches_from(None) if batches is None else batches)
         engines = [LoadedEngine(package, gpu, spec, cache.load(spec, progress)) for spec in specs]
@@ -84,7 +84,7 @@ class TensorRTBackend:
     def close(self) -> None:
         """Free engines, the blob's copy and the scratch memory."""
         self._engines.clear()
-        self._blob = self._scratch = torch.empty(0)
+        self._blob, self._scratch = None, torch.empty(0)
 
     def _run(self, file: str, inputs: Mapping[str, Tensor]) -> dict[str, Tensor]:
         if file not in self._engines:

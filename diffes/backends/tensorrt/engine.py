@@ -7,9 +7,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from diffes.backends.buckets import pieces
 from diffes.backends.tensorrt.gpu import Gpu
 from diffes.backends.tensorrt.package import Package
-from diffes.backends.tensorrt.profiles import EngineSpec, Profile, chunks
+from diffes.backends.tensorrt.profiles import EngineSpec, Profile
 from diffes.blob import ALIGNMENT, Entry
 from diffes.errors import BackendError
 from diffes.manifest import Graph, TensorSpec
@@ -91,10 +92,10 @@ class LoadedEngine:
         ports, rows = self._ports[graph], len(next(iter(inputs.values())))
         parts: dict[str, list[Tensor]] = {name: [] for name in ports.outputs}
         with self._gpu.active():
-            for part, size in chunks(rows, self._sizes[graph]):
-                count = part.stop - part.start
+            for start, end, size in pieces(rows, self._sizes[graph]):
+                count = end - start
                 for name, port in ports.inputs.items():
-                    port[:count].copy_(inputs[name][part])  # converts on the way
+                    port[:count].copy_(inputs[name][start:end])  # converts on the way
                 if not self._contexts[graph, size].execute_async_v3(self._gpu.stream()):
                     raise BackendError(f"{self._package.name} failed in {graph}", found=f"{size} rows not executed")
                 for name, port in ports.outputs.items():

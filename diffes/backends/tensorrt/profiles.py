@@ -5,7 +5,7 @@ to one plan's prefix and the number of rows to one of a few sizes: TensorRT then
 """
 
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -92,23 +92,6 @@ def prefix_shape(graph: Graph, name: str, entries: Mapping[str, Entry]) -> Shape
     prefix = graph.prefixes[name]
     whole = entries[prefix.tensor].shape
     return whole if prefix.rows is None else (prefix.rows, *whole[1:])
-
-
-def chunks(rows: int, batches: tuple[int, ...]) -> Iterator[tuple[slice, int]]:
-    """Cut rows into calls: which rows, and the size of batch they are padded to.
-
-    The rest goes into the smallest size that holds it if that is not more than twice as large; otherwise the largest
-    size that it fills goes first. Below the smallest size everything is padded.
-    """
-    start = 0
-    while start < rows:
-        left = rows - start
-        holding = next((size for size in batches if size >= left), None)
-        filled = max((size for size in batches if size <= left), default=None)
-        size = holding if holding is not None and (filled is None or holding <= 2 * left) else filled
-        assert size is not None  # a size that holds the rest, or one that the rest fills: there is one of the two
-        yield slice(start, min(rows, start + size)), size
-        start += size
 
 
 def _profile(bundle: Bundle, graph: Graph, rows: int) -> Profile:

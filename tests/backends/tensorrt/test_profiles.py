@@ -7,7 +7,6 @@ from diffes.backends.tensorrt.profiles import (
     VARIABLE,
     EngineSpec,
     batches_from,
-    chunks,
     decoder_batches,
     engine_specs,
 )
@@ -46,33 +45,6 @@ def test_a_profile_has_the_shape_of_every_prefix_that_levels_cut(specs: Specs, t
 def test_equal_engines_are_told_by_the_network_and_not_by_where_it_lies(specs: Specs, tiny_bundle: Bundle) -> None:
     again = engine_specs(Bundle.open(tiny_bundle.folder), (2, 8))
     assert again == specs
-
-
-@pytest.mark.parametrize(
-    ("rows", "sizes"),
-    [
-        (1, [2]),
-        (2, [2]),
-        (3, [2, 2]),  # 8 would be more than twice the rows
-        (4, [8]),
-        (8, [8]),
-        (10, [8, 2]),
-        (17, [32]),
-        (32, [32]),
-        (33, [32, 2]),
-        (100, [32, 32, 32, 8]),
-    ],
-)
-def test_rows_are_padded_to_at_most_twice_as_many_and_cut_above_the_largest(rows: int, sizes: list[int]) -> None:
-    calls = list(chunks(rows, (2, 8, 32)))
-    assert [size for _, size in calls] == sizes
-    covered = [row for part, _ in calls for row in range(part.start, part.stop)]
-    assert covered == list(range(rows))
-    assert all(part.stop - part.start <= size for part, size in calls)
-
-
-def test_fewer_rows_than_the_smallest_size_are_padded_to_it() -> None:
-    assert list(chunks(3, (16,))) == [(slice(0, 3), 16)]
 
 
 class TestBatches:
