@@ -1,9 +1,13 @@
 """Batch sizes that graphs are recorded or engines built for. A batch is padded to one of them, or cut into several."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple
 
+import torch
+from torch import Tensor
+
 BUCKETS = (1, 2, 4, 8, 16, 32, 64)  # rows, guidance rows included
+DECODED = 4  # images a decoder is given at once: its activations are many times an image, and more at once gain little
 
 
 class Piece(NamedTuple):
@@ -32,3 +36,8 @@ def pieces(rows: int, buckets: Sequence[int] = BUCKETS) -> Iterator[Piece]:
         end = min(rows, start + bucket)
         yield Piece(start, end, bucket)
         start = end
+
+
+def in_pieces(decode: Callable[[Tensor], Tensor], latents: Tensor, most: int = DECODED) -> Tensor:
+    """Latents [B, ...] decoded a few at a time → images [B, ...]."""
+    return torch.cat([decode(part) for part in latents.split(most)])

@@ -6,6 +6,7 @@ from typing import Any
 from torch import Tensor
 
 from diffes.backends.base import Conditions
+from diffes.backends.buckets import in_pieces
 from diffes.backends.sessions import open_session, run_session
 from diffes.bundle import Bundle
 from diffes.errors import BackendError
@@ -43,8 +44,8 @@ class OnnxRuntimeBackend:
         """latents [B, C, h, w] → images [B, 3, H, W] in [-1, 1]."""
         if self._decode is None:
             return latents.clamp(-1, 1)
-        (images,) = self._run(self._decode, {"latents": latents})
-        return images
+        decoder = self._decode
+        return in_pieces(lambda part: self._run(decoder, {"latents": part})[0], latents)
 
     def close(self) -> None:
         """Free the sessions."""

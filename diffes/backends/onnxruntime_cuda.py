@@ -8,6 +8,7 @@ from torch import Tensor
 
 from diffes.backends.base import Conditions
 from diffes.backends.bound import BoundGraph
+from diffes.backends.buckets import in_pieces
 from diffes.backends.device_blob import DeviceBlob
 from diffes.backends.recorded import RecordedSteps, Run
 from diffes.bundle import Bundle
@@ -55,8 +56,9 @@ class OnnxRuntimeCudaBackend:
         _opened(self._condition)
         if self._decode is None:
             return latents.clamp(-1, 1)
-        (images,) = self._decode(latents=latents.to(self._device, self._dtype).contiguous())
-        return images.float()
+        decoder = self._decode
+        placed = latents.to(self._device, self._dtype).contiguous()
+        return in_pieces(lambda part: decoder(latents=part)[0], placed).float()
 
     def close(self) -> None:
         """Free sessions and memory."""

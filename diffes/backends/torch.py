@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from diffes.backends.base import Conditions
+from diffes.backends.buckets import in_pieces
 from diffes.backends.device_blob import DeviceBlob
 from diffes.backends.recorded import RecordedSteps, fastest_recorder
 from diffes.bundle import Bundle
@@ -73,8 +74,7 @@ class TorchBackend:
         self._require_open()
         if self._decoder is None:
             return latents.clamp(-1, 1)
-        images: Tensor = self._decoder(self._placed(latents))
-        return images.float()
+        return in_pieces(self._decoder, self._placed(latents)).float()
 
     def close(self) -> None:
         """Free modules and tensors."""

@@ -19,7 +19,7 @@ from diffes.files import cache_folder
 from diffes.kernels import attention, norms, plain
 from diffes.kernels.choice import Choices, fastest
 from diffes.kernels.plain import Branch, Norm
-from diffes.kernels.products import Tiling, product, tilings
+from diffes.kernels.products import Tiling, describable, product, tilings
 
 T = TypeVar("T")
 
@@ -92,7 +92,9 @@ def _tiled(way: Callable[[Tiling], T], x: Tensor, weight: Tensor, *, split: bool
     if x.dtype == torch.float32:
         return {}
     shape = (len(x), weight.shape[1], len(weight))
-    return {str(tiling): partial(way, tiling) for tiling in tilings(shape, _processors(x.device), split=split)}
+    tried = tilings(shape, _processors(x.device), split=split)
+    described = describable(x, weight)
+    return {str(tiling): partial(way, tiling) for tiling in tried if described or not tiling.programs}
 
 
 def _name(operator: str, x: Tensor, columns: int) -> str:

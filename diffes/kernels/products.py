@@ -47,6 +47,7 @@ _TILES = (  # rows, columns, depth, warps, stages
     (64, 64, 128, 4, 4),
 )
 _MOST_PARTS = 6
+_GRAIN = 16  # bytes
 _SHARED = 220 * 1024  # bytes of shared memory a block may take on the GPUs this is for
 
 
@@ -64,9 +65,17 @@ def tilings(shape: tuple[int, int, int], processors: int, *, split: bool) -> lis
             Tiling(tile_rows, tile_columns, step, parts, warps, stages, programs)
             for parts in range(1, most + 1)
             if triton.cdiv(steps, parts) * (parts - 1) < steps  # none has nothing to do
-            for programs in (0, min(processors, tiles * parts))
+            for programs in ((0, min(processors, tiles * parts)) if tile_columns <= columns and step <= depth else (0,))
         ]
     return found
+
+
+def describable(*matrices: Tensor) -> bool:
+    """Whether descriptors can be made of matrices as they are stored: rows and starts at multiples of 16 bytes."""
+    return all(
+        matrix.data_ptr() % _GRAIN == 0 and max(matrix.stride()) * matrix.element_size() % _GRAIN == 0
+        for matrix in matrices
+    )
 
 
 @triton.jit

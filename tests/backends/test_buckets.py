@@ -1,6 +1,8 @@
 import pytest
+import torch
+from torch import Tensor
 
-from diffes.backends.buckets import BUCKETS, Piece, pieces
+from diffes.backends.buckets import BUCKETS, Piece, in_pieces, pieces
 
 
 @pytest.mark.parametrize("rows", range(1, 200))
@@ -40,3 +42,17 @@ def test_rows_are_padded_to_at_most_twice_as_many_and_cut_above_the_largest(rows
 
 def test_fewer_rows_than_the_smallest_size_are_padded_to_it() -> None:
     assert list(pieces(3, (16,))) == [Piece(0, 3, 16)]
+
+
+@pytest.mark.parametrize("rows", [1, 3, 4, 9])
+def test_images_are_decoded_a_few_at_a_time_in_order(rows: int) -> None:
+    seen: list[int] = []
+
+    def decode(latents: Tensor) -> Tensor:
+        seen.append(len(latents))
+        return latents * 2
+
+    latents = torch.arange(rows, dtype=torch.float32).view(-1, 1)
+    assert torch.equal(in_pieces(decode, latents, most=4), latents * 2)
+    assert max(seen) <= 4
+    assert len(seen) == -(-rows // 4)

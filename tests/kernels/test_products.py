@@ -4,7 +4,7 @@ from torch.nn import functional as F
 
 pytest.importorskip("triton", reason="Triton is not made for this platform")
 
-from diffes.kernels.products import Tiling, product, tilings
+from diffes.kernels.products import Tiling, describable, product, tilings
 from tests.kernels.some import normal
 
 HALF = torch.float16
@@ -76,3 +76,16 @@ def test_parts_are_tried_only_where_tiles_are_few_and_none_is_empty(shape: tuple
         assert -(-steps // tiling.parts) * (tiling.parts - 1) < steps
     assert {tiling.parts for tiling in tilings(shape, 132, split=False)} == {1}
     assert len({str(tiling) for tiling in found}) == len(found)
+
+
+def test_descriptors_are_tried_only_of_matrices_as_large_as_a_tile() -> None:
+    for shape in ((512, 16, 1152), (512, 1152, 16)):
+        assert {tiling.programs for tiling in tilings(shape, 132, split=True)} == {0}
+    assert any(tiling.programs for tiling in tilings((512, 1152, 576), 132, split=True))
+
+
+def test_descriptors_need_rows_and_starts_at_multiples_of_16_bytes() -> None:
+    whole = normal(32, 48, dtype=HALF)
+    assert describable(whole, whole.t(), whole[:20])
+    assert not describable(whole, whole[:, 1:])
+    assert not describable(normal(32, 50, dtype=HALF))

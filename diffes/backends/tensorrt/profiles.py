@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from diffes.backends.buckets import DECODED
 from diffes.blob import Entry
 from diffes.bundle import Bundle
 from diffes.errors import InvalidInput
@@ -18,7 +19,6 @@ from diffes.manifest import Graph
 VARIABLE = "DIFFES_TENSORRT_BATCHES"
 # rows of a call: an image is two with guidance. Every size is a profile of every plan, and takes its time and bytes.
 BATCHES = (2, 8, 32)
-_LARGEST_DECODED = 4  # images: a decoder's activations are hundreds of MB each
 _MOST_ROWS = 4096
 
 Shape = tuple[int, ...]
@@ -84,7 +84,7 @@ def engine_specs(bundle: Bundle, batches: tuple[int, ...] = BATCHES) -> tuple[En
 
 def decoder_batches(batches: tuple[int, ...]) -> tuple[int, ...]:
     """The sizes an image decoder is built for: one image, and the largest that is not too many."""
-    return tuple(sorted({1, max((size for size in batches if size <= _LARGEST_DECODED), default=1)}))
+    return tuple(sorted({1, max((size for size in batches if size <= DECODED), default=1)}))
 
 
 def prefix_shape(graph: Graph, name: str, entries: Mapping[str, Entry]) -> Shape:
