@@ -1,5 +1,8 @@
 """Devices by the names torch gives them."""
 
+import platform
+from pathlib import Path
+
 import torch
 
 from diffes.errors import BackendError
@@ -29,3 +32,17 @@ def require_memory(device: torch.device, needed: int) -> None:
             found=f"{free:,} of {total:,}",
             remedy="Free the device, take a larger one, or export in 16 bits.",
         )
+
+
+def hardware_name(device: str) -> str:
+    """The hardware's name: the GPU's, or the processor's."""
+    if device.startswith("cuda"):
+        return torch.cuda.get_device_name(device)
+    return _processor() or platform.processor() or platform.machine()
+
+
+def _processor() -> str:
+    """Linux's name of the processor; empty elsewhere."""
+    cpuinfo = Path("/proc/cpuinfo")
+    lines = cpuinfo.read_text(encoding="utf-8").splitlines() if cpuinfo.exists() else []
+    return next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), "")

@@ -8,7 +8,7 @@ from importlib.metadata import PackageNotFoundError, version
 
 import torch
 
-from diffes.latency.measure import device_name
+from diffes.devices import hardware_name
 from diffes.manifest import DTYPES
 
 _SIDE = {"cuda": 8192, "cpu": 2048}  # of the square matrices whose product is the peak
@@ -31,7 +31,7 @@ class Machine:
     def of(cls, device: torch.device, dtype: str) -> "Machine":
         """This machine; takes a second or two."""
         return cls(
-            device=device_name(str(device)),
+            device=hardware_name(str(device)),
             platform=platform.platform(),
             versions=_versions(),
             threads=torch.get_num_threads(),

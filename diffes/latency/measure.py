@@ -1,15 +1,14 @@
 """Measure a latency table: time whole plans, take them apart into halves, and check on plans that were not fitted."""
 
-import platform
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from pathlib import Path
 
 import torch
 
 import diffes
+from diffes.devices import hardware_name
 from diffes.latency.fit import fit, groups_of, plans_to_time, random_plans
 from diffes.latency.stand import Stand, Subject
 from diffes.latency.table import CheckedPlan, LatencyTable, Provenance
@@ -57,7 +56,7 @@ def measure_table(
     table = LatencyTable(
         model=subject.identity,
         backend=setup.backend,
-        device=device_name(setup.device),
+        device=hardware_name(setup.device),
         batch=setup.batch,
         dtype=setup.dtype,
         rest=fitted.rest,
@@ -87,20 +86,6 @@ def _checked(table: LatencyTable, plans: Sequence[StagePlan], seconds: Sequence[
         update={"fit_error": max(errors[:fitted]), "check_error": max(errors[fitted:], default=0.0)}
     )
     return table.model_copy(update={"checks": tuple(compared[fitted:]), "provenance": provenance})
-
-
-def device_name(device: str) -> str:
-    """The hardware's name: the GPU's, or the processor's."""
-    if device.startswith("cuda"):
-        return torch.cuda.get_device_name(device)
-    return _processor() or platform.processor() or platform.machine()
-
-
-def _processor() -> str:
-    """Linux's name of the processor; empty elsewhere."""
-    cpuinfo = Path("/proc/cpuinfo")
-    lines = cpuinfo.read_text(encoding="utf-8").splitlines() if cpuinfo.exists() else []
-    return next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), "")
 
 
 def _versions() -> dict[str, str]:

@@ -8,7 +8,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from diffes.latency.measure import Setup, device_name, measure_table
+from diffes.devices import hardware_name
+from diffes.latency.measure import Setup, measure_table
 from diffes.latency.stand import Stand, Subject
 from diffes.latency.timing import Run
 from diffes.schedule import StagePlan
@@ -62,7 +63,7 @@ def test_a_table_says_what_it_was_measured_of_and_under(subject: Subject) -> Non
 
     table = measure_table(subject, SETUP, stand.open, stand.clock, seconds=0.1, checks=0)
 
-    table.require_fit(subject.identity, device=device_name("cpu"), backend="torch", batch=2, dtype="float32")
+    table.require_fit(subject.identity, device=hardware_name("cpu"), backend="torch", batch=2, dtype="float32")
     assert table.checks == ()
     assert table.provenance.threads == 1
     assert set(table.provenance.versions) >= {"diffes", "torch", "onnxruntime"}
@@ -98,4 +99,4 @@ def test_progress_ends_at_one(subject: Subject) -> None:
 
 
 def test_a_device_has_a_name() -> None:
-    assert device_name("cpu") == device_name("cpu") != ""
+    assert hardware_name("cpu") == hardware_name("cpu") != ""
