@@ -1,13 +1,13 @@
-"""Writes the tables of docs/quality.md from results on disk; the prose around them stays.
+"""Writes the tables of docs/quality.md and README.md from results on disk; the prose around them stays.
 
     python benchmarks/quality_table.py            # --check: only say whether the tables are what the results give
 
-Reads what `search_methods.py` left, in one folder under its objective, in another under mse. What was not measured is
-shown as –. A table stands between `<!-- begin NAME -->` and `<!-- end NAME -->`.
+Reads what `search_methods.py` left, in one folder under its objective, in another under mse, and what
+`schedule_quality.py` left beside them. What was not measured is shown as –. A table stands between
+`<!-- begin NAME -->` and `<!-- end NAME -->`.
 """
 
 import argparse
-import re
 import sys
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
@@ -16,11 +16,10 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from schedule_tables import guidance_table, moments_table
 from search_results import BUDGETS, METHODS, MODES, OBJECTIVE, RUNS, SEEDS, Results, Run, seeds_of
+from tables import MISSING, markdown, write_tables
 
-from diffes.files import write_text_atomically
-
-MISSING = "–"
 MODES_BUDGET = 0.4997
 _MEASURES = {
     "frechet_distance": ("FD to dense", "{:.3f}"),
@@ -28,6 +27,12 @@ _MEASURES = {
     "class_accuracy": ("class accuracy", "{:.4f}"),
     "ssim": ("SSIM", "{:.4f}"),
     "mse": ("MSE", "{:.5f}"),
+}
+_SUMMARY = {
+    "uniform": "uniform",
+    "mosaic": "three stages after MosaicDiff",
+    "diff-es": "Diff-ES as published",
+    "ours": "**Diffes**, a level for every block",
 }
 
 Value = Callable[[Run], float | None]
@@ -106,7 +111,7 @@ def distance_table(study: Study) -> str:
     """Ratio of the Fréchet distance to uniform's, per method and budget."""
     budgets = sorted(BUDGETS)
     rows = [[m, *(_spread(_over_seeds(study.to_uniform, m, b), "{:.2f}") for b in budgets)] for m in METHODS]
-    return _markdown(["method", *(f"{budget:.1%}" for budget in budgets)], rows)
+    return markdown(["method", *(f"{budget:.1%}" for budget in budgets)], rows)
 
 
 def absolute_table(study: Study) -> str:
@@ -118,7 +123,20 @@ def absolute_table(study: Study) -> str:
             runs = _measured(study, method, budget)
             removed = _told(study, runs, "macs_removed", "{:.2%}")
             rows.append([f"{budget:.1%}", method, removed, *_measures(study, runs), str(len(runs) or MISSING)])
-    return _markdown(heads, rows)
+    return markdown(heads, rows)
+
+
+def summary_table(study: Study) -> str:
+    """Few methods: distance to dense for every budget, every measure for 50 %."""
+    budgets = sorted(BUDGETS)
+    at = f" at {MODES_BUDGET:.1%}"
+    heads = ["schedule", *(f"FD at {budget:.1%}" for budget in budgets)]
+    rows = []
+    for method, name in _SUMMARY.items():
+        distances = (_measured(study, method, budget) for budget in budgets)
+        told = [_mean([study.measure(run, "frechet_distance") for run in runs], "{:.2f}") for runs in distances]
+        rows.append([name, *told, *_measures(study, _measured(study, method, MODES_BUDGET))[1:]])
+    return markdown([*heads, *(head + at for head, _ in list(_MEASURES.values())[1:])], rows)
 
 
 def _measured(study: Study, method: str, budget: float) -> list[Run]:
@@ -154,7 +172,7 @@ def evaluations_table(study: Study) -> str:
             shares = [_spread(_over_seeds(share, method, budget), "{:.3f}") for method in others]
             theirs = _mean(_over_seeds(spent, "diff-es", budget), "{:,.0f}")
             rows.append([f"{budget:.1%}", _mean(final, "{:.3g}"), what, theirs, *shares])
-    return _markdown(["MACs", "Diff-ES's objective", "Diff-ES's evaluations", "count", *others], rows)
+    return markdown(["MACs", "Diff-ES's objective", "Diff-ES's evaluations", "count", *others], rows)
 
 
 def compensation_table(study: Study) -> str:
@@ -169,7 +187,7 @@ def compensation_table(study: Study) -> str:
         lost = _share_lost(study, method)
         told = [removed, stored, *_measures(study, runs), MISSING if lost is None else f"{lost:.1%}"]
         rows.append([_mode_name(method), *told, str(len(runs) or MISSING)])
-    return _markdown(heads, rows)
+    return markdown(heads, rows)
 
 
 def _share_lost(study: Study, method: str) -> float | None:
@@ -198,7 +216,7 @@ def objective_table(study: Study, by_mse: Study) -> str:
                 for each in (by_mse, study)
             ]
             rows.append([f"{budget:.1%}", method, *found])
-    return _markdown(["MACs", "method", "searched by mse", f"searched by {OBJECTIVE}"], rows)
+    return markdown(["MACs", "method", "searched by mse", f"searched by {OBJECTIVE}"], rows)
 
 
 def conditions(*studies: Study) -> str:
@@ -241,21 +259,6 @@ def _spread(values: Sequence[float], form: str) -> str:
     return f"{mean} ({form.format(min(reached))}–{form.format(max(reached))}, {len(reached)} seeds{never})"
 
 
-def _markdown(heads: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    lines = [heads, ["---"] * len(heads), *rows]
-    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
-
-
-def filled(document: str, tables: dict[str, str]) -> str:
-    """The document with each table between its markers; SystemExit for one without a place."""
-    for name, table in tables.items():
-        place = re.compile(rf"(<!-- begin {name} -->\n).*?(<!-- end {name} -->)", re.DOTALL)
-        if len(place.findall(document)) != 1:
-            raise SystemExit(f"expected one place for {name}, found {len(place.findall(document))}")
-        document = place.sub(lambda match, table=table: f"{match[1]}{table}\n{match[2]}", document)  # type: ignore[misc]
-    return document
-
-
 def _say(text: str) -> None:
     print(text, file=sys.stderr)  # noqa: T201
 
@@ -265,7 +268,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--results", type=Path, default=Path("benchmarks/results/search_methods"))
     parser.add_argument("--by-mse", type=Path, default=Path("benchmarks/results/search_methods_mse"))
+    parser.add_argument("--schedules", type=Path, default=Path("benchmarks/results"), help="of schedule_quality.py")
     parser.add_argument("--document", type=Path, default=Path("docs/quality.md"))
+    parser.add_argument("--readme", type=Path, default=Path("README.md"))
     parser.add_argument("--check", action="store_true")
     options = parser.parse_args()
     study, by_mse = (Study.of(Results(folder).all()) for folder in (options.results, options.by_mse))
@@ -276,13 +281,12 @@ def main() -> None:
         "evaluations": evaluations_table(study),
         "compensation": compensation_table(study),
         "objective": objective_table(study, by_mse),
+        "moments": moments_table(options.schedules),
+        "guidance": guidance_table(options.schedules),
         "conditions": conditions(study, by_mse),
     }
-    before = options.document.read_text()
-    after = filled(before, tables)
-    if options.check:
-        sys.exit(None if after == before else f"{options.document} is not what the results give: run without --check")
-    write_text_atomically(options.document, after)
+    write_tables(options.document, tables, check=options.check)
+    write_tables(options.readme, {"summary": summary_table(study)}, check=options.check)
 
 
 if __name__ == "__main__":
