@@ -4,8 +4,10 @@ import json
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from search.options import SearchOptions
-from tests.examples.scripts import Done, run
+from tests.examples.scripts import ROOT, Done, run
 
 DOCUMENT = "# Prose\n\nbefore\n" + "".join(
     f"<!-- begin {name} -->\n<!-- end {name} -->\nafter {name}\n"
@@ -189,5 +191,6 @@ def test_a_table_without_a_place_is_an_error(tmp_path: Path) -> None:
     assert "expected one place for distance, found 0" in str(write(tmp_path).error)
 
 
-def test_the_documents_of_this_repository_are_what_its_results_give() -> None:
+def test_the_documents_of_this_repository_are_what_its_results_give(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(ROOT)
     assert run("benchmarks/quality_table.py", "--check").error is None
