@@ -1,9 +1,10 @@
-"""Writes the tables of docs/quality.md from results on disk; the prose around them stays.
+"""Writes the tables of docs/quality.md and README.md from results on disk; the prose around them stays.
 
     python benchmarks/quality_table.py            # --check: only say whether the tables are what the results give
 
-Reads what `search_methods.py` left, in one folder under its objective, in another under mse. What was not measured is
-shown as –. A table stands between `<!-- begin NAME -->` and `<!-- end NAME -->`.
+Reads what `search_methods.py` left, in one folder under its objective, in another under mse, and what
+`schedule_quality.py` left beside them. What was not measured is shown as –. A table stands between
+`<!-- begin NAME -->` and `<!-- end NAME -->`.
 """
 
 import argparse
@@ -15,6 +16,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from schedule_tables import guidance_table, moments_table
 from search_results import BUDGETS, METHODS, MODES, OBJECTIVE, RUNS, SEEDS, Results, Run, seeds_of
 from tables import MISSING, markdown, write_tables
 
@@ -25,6 +27,12 @@ _MEASURES = {
     "class_accuracy": ("class accuracy", "{:.4f}"),
     "ssim": ("SSIM", "{:.4f}"),
     "mse": ("MSE", "{:.5f}"),
+}
+_SUMMARY = {
+    "uniform": "uniform",
+    "mosaic": "three stages after MosaicDiff",
+    "diff-es": "Diff-ES as published",
+    "ours": "**Diffes**, a level for every block",
 }
 
 Value = Callable[[Run], float | None]
@@ -116,6 +124,19 @@ def absolute_table(study: Study) -> str:
             removed = _told(study, runs, "macs_removed", "{:.2%}")
             rows.append([f"{budget:.1%}", method, removed, *_measures(study, runs), str(len(runs) or MISSING)])
     return markdown(heads, rows)
+
+
+def summary_table(study: Study) -> str:
+    """Few methods: distance to dense for every budget, every measure for 50 %."""
+    budgets = sorted(BUDGETS)
+    at = f" at {MODES_BUDGET:.1%}"
+    heads = ["schedule", *(f"FD at {budget:.1%}" for budget in budgets)]
+    rows = []
+    for method, name in _SUMMARY.items():
+        distances = (_measured(study, method, budget) for budget in budgets)
+        told = [_mean([study.measure(run, "frechet_distance") for run in runs], "{:.2f}") for runs in distances]
+        rows.append([name, *told, *_measures(study, _measured(study, method, MODES_BUDGET))[1:]])
+    return markdown([*heads, *(head + at for head, _ in list(_MEASURES.values())[1:])], rows)
 
 
 def _measured(study: Study, method: str, budget: float) -> list[Run]:
@@ -247,7 +268,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--results", type=Path, default=Path("benchmarks/results/search_methods"))
     parser.add_argument("--by-mse", type=Path, default=Path("benchmarks/results/search_methods_mse"))
+    parser.add_argument("--schedules", type=Path, default=Path("benchmarks/results"), help="of schedule_quality.py")
     parser.add_argument("--document", type=Path, default=Path("docs/quality.md"))
+    parser.add_argument("--readme", type=Path, default=Path("README.md"))
     parser.add_argument("--check", action="store_true")
     options = parser.parse_args()
     study, by_mse = (Study.of(Results(folder).all()) for folder in (options.results, options.by_mse))
@@ -258,9 +281,12 @@ def main() -> None:
         "evaluations": evaluations_table(study),
         "compensation": compensation_table(study),
         "objective": objective_table(study, by_mse),
+        "moments": moments_table(options.schedules),
+        "guidance": guidance_table(options.schedules),
         "conditions": conditions(study, by_mse),
     }
     write_tables(options.document, tables, check=options.check)
+    write_tables(options.readme, {"summary": summary_table(study)}, check=options.check)
 
 
 if __name__ == "__main__":

@@ -30,6 +30,7 @@ def write_tables(path: Path, tables: Mapping[str, str], *, check: bool) -> None:
     """Put the tables into a document, or with `check` only say whether they are there; SystemExit if not."""
     before = path.read_text()
     after = filled(before, tables)
-    if check:
-        sys.exit(None if after == before else f"{path} is not what the results give: run without --check")
-    write_text_atomically(path, after)
+    if not check:
+        write_text_atomically(path, after)
+    elif after != before:
+        sys.exit(f"{path} is not what the results give: run without --check")

@@ -1,4 +1,5 @@
-"""What a search is asked for. It resumes only under equal options; `time_limit` and the place of a file may differ."""
+"""What a search is asked for. It resumes only under equal options; `time_limit`, the place of a file and the number of
+a GPU may differ."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -161,6 +162,11 @@ class SearchOptions(BaseModel):
         return slice(0, first), slice(first, self.probes)
 
     @property
+    def device_kind(self) -> str:
+        """The device without its number: which of a machine's GPUs is taken changes nothing that is found."""
+        return self.device.partition(":")[0]
+
+    @property
     def rounds(self) -> int:
         """Generations after the first; none for a method that makes one schedule."""
         return 0 if self.method in ("uniform", "mosaic") else self.generations
@@ -208,7 +214,6 @@ class SearchOptions(BaseModel):
         machine is taken.
         """
         ours, theirs = (options.model_dump(exclude={"time_limit", "latency_table"}) for options in (self, other))
-        kinds = {ours["device"].partition(":")[0], theirs["device"].partition(":")[0]}
-        if len(kinds) == 1:
-            theirs["device"] = ours["device"]
-        return ", ".join(f"{name}: {ours[name]} → {theirs[name]}" for name in ours if ours[name] != theirs[name])
+        alike = {"device"} if self.device_kind == other.device_kind else set()
+        differing = [name for name in ours if ours[name] != theirs[name] and name not in alike]
+        return ", ".join(f"{name}: {ours[name]} → {theirs[name]}" for name in differing)

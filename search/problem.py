@@ -31,7 +31,7 @@ from search.rollouts import Probes, Rollouts, Teacher
 # options that change what a genome's objective is, its probes aside
 _CONDITIONS = {
     *("genes", "widths", "depth", "stages", "guidance", "compensation"),
-    *("objective", "features", "seed", "probes", "batch", "dtype", "device", "threads"),
+    *("objective", "features", "seed", "probes", "batch", "dtype", "threads"),
 }
 
 
@@ -166,6 +166,7 @@ class Problem:
         options = self.options.model_dump(mode="json", include=_CONDITIONS)
         conditions: dict[str, JsonValue] = {
             "code": code_version(),
+            "device": self.options.device_kind,
             "model": self.checkpoint.identity.fingerprint,
             "calibration": [calibration.spec.digest(calibration.fingerprint), calibration.ordering_digest],
             "sampler": self.options.sampler_of(self.checkpoint).model_dump(mode="json"),

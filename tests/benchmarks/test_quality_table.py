@@ -7,12 +7,16 @@ from typing import Any
 import pytest
 
 from search.options import SearchOptions
-from tests.examples.scripts import Done, run
+from tests.examples.scripts import ROOT, Done, run
 
 DOCUMENT = "# Prose\n\nbefore\n" + "".join(
     f"<!-- begin {name} -->\n<!-- end {name} -->\nafter {name}\n"
-    for name in ("distance", "distance-mse", "objective", "evaluations", "absolute", "compensation", "conditions")
+    for name in (
+        *("distance", "distance-mse", "objective", "evaluations", "absolute", "compensation", "moments", "guidance"),
+        "conditions",
+    )
 )
+README = "# Readme\n<!-- begin summary -->\n<!-- end summary -->\nafter\n"
 
 
 def keep(
@@ -49,13 +53,26 @@ def keep(
 def write(tmp_path: Path, *arguments: str) -> Done:
     if not (tmp_path / "quality.md").exists():
         (tmp_path / "quality.md").write_text(DOCUMENT)
-    where = ["--results", tmp_path / "results", "--by-mse", tmp_path / "by-mse"]
-    return run("benchmarks/quality_table.py", *where, "--document", tmp_path / "quality.md", *arguments)
+    if not (tmp_path / "README.md").exists():
+        (tmp_path / "README.md").write_text(README)
+    where = ["--results", tmp_path / "results", "--by-mse", tmp_path / "by-mse", "--schedules", tmp_path / "schedules"]
+    documents = ["--document", tmp_path / "quality.md", "--readme", tmp_path / "README.md"]
+    return run("benchmarks/quality_table.py", *where, *documents, *arguments)
 
 
-def row(tmp_path: Path, table: str, *starts: str) -> list[str]:
+def keep_schedules(tmp_path: Path, name: str, moments: str, *guidances: float) -> None:
+    """What schedule_quality.py leaves: a row for every guidance, its class accuracy a tenth of that."""
+    measures = {"frechet_distance": 1.5, "frechet_to_data": 8.0, "mse": 0.01, "reference_frechet_to_data": 5.0}
+    measures |= {"reference_class_accuracy": 0.9}
+    rows = [measures | {"schedule": "uniform", "guidance": each, "class_accuracy": each / 10} for each in guidances]
+    study = {"moments": moments, "calibration_images": 512, "rows": rows}
+    (tmp_path / "schedules").mkdir(exist_ok=True)
+    (tmp_path / "schedules" / name).write_text(json.dumps(study))
+
+
+def row(tmp_path: Path, table: str, *starts: str, document: str = "quality.md") -> list[str]:
     """Cells after `starts` of the row that begins with them."""
-    text = (tmp_path / "quality.md").read_text()
+    text = (tmp_path / document).read_text()
     lines = text.split(f"<!-- begin {table} -->\n")[1].split("<!-- end")[0].splitlines()
     rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in lines]
     return next(cells for cells in rows if tuple(cells[: len(starts)]) == starts)[len(starts) :]
@@ -121,6 +138,28 @@ def test_searches_by_another_objective_stand_beside(tmp_path: Path) -> None:
     assert row(tmp_path, "distance-mse", "ours")[1] == "0.50 (1 seed)"
 
 
+def test_the_readme_tells_every_budget_and_all_measures_of_one(tmp_path: Path) -> None:
+    keep(tmp_path / "results", "ours", budget=0.3747, distance=1.0, trace=[(10, 1.0)])
+    for seed, distance in enumerate((2.0, 4.0)):
+        keep(tmp_path / "results", "ours", budget=0.4997, seed=seed, distance=distance, trace=[(10, 1.0)])
+    write(tmp_path)
+    told = row(tmp_path, "summary", "**Diffes**, a level for every block", document="README.md")
+    assert told == ["–", "1.00", "3.00", "–", "7.00", "0.7500", "0.9000", "0.00400"]
+    assert (tmp_path / "README.md").read_text().endswith("after\n")
+
+
+def test_sources_of_moments_and_guidances_stand_in_order(tmp_path: Path) -> None:
+    keep_schedules(tmp_path, "moments_data.json", "noised data", 1.5)
+    keep_schedules(tmp_path, "moments_trajectories.json", "trajectories", 1.5)
+    keep_schedules(tmp_path, "guidance.json", "trajectories", 3.0, 1.25)
+    write(tmp_path)
+    assert row(tmp_path, "moments", "noised data", "uniform") == ["512", "1.50", "8.00", "0.1500", "0.01000"]
+    assert row(tmp_path, "guidance", "3") == ["5.00", "8.00", "0.9000", "0.3000", "1.50"]
+    text = (tmp_path / "quality.md").read_text()
+    assert text.index("| 1.25 |") < text.index("| 3 |")
+    assert text.index("| trajectories |") < text.index("| noised data |")
+
+
 def test_conditions_are_told(tmp_path: Path) -> None:
     keep(tmp_path / "results", "ours", distance=1.0, trace=[(10, 1.0)])
     keep(tmp_path / "by-mse", "ours", distance=None, trace=[(10, 1.0)])
@@ -152,8 +191,6 @@ def test_a_table_without_a_place_is_an_error(tmp_path: Path) -> None:
     assert "expected one place for distance, found 0" in str(write(tmp_path).error)
 
 
-@pytest.mark.parametrize("document", ["docs/quality.md"])
-def test_the_document_of_this_repository_has_every_place(document: str, tmp_path: Path) -> None:
-    text = (Path(__file__).parents[2] / document).read_text()
-    (tmp_path / "quality.md").write_text(text)
-    assert write(tmp_path).error is None
+def test_the_documents_of_this_repository_are_what_its_results_give(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(ROOT)
+    assert run("benchmarks/quality_table.py", "--check").error is None

@@ -1,3 +1,4 @@
+from dataclasses import replace
 from math import inf, nan
 
 import pytest
@@ -48,6 +49,18 @@ def test_objectives_of_other_code_lie_under_another_key(
     ours = problem.memo_key(tiny_calibration, slice(0, 2))
     monkeypatch.setattr("search.problem.code_version", lambda: "other")
     assert problem.memo_key(tiny_calibration, slice(0, 2)) != ours
+
+
+def test_a_search_that_goes_on_on_another_gpu_finds_what_it_knew(
+    problem: Problem, tiny_calibration: Calibration
+) -> None:
+    first, second, cpu = (
+        replace(problem, options=problem.options.model_copy(update={"device": name})).memo_key(
+            tiny_calibration, slice(0, 2)
+        )
+        for name in ("cuda:0", "cuda:1", "cpu")
+    )
+    assert first == second != cpu
 
 
 def test_a_key_does_not_depend_on_the_order_of_its_conditions() -> None:
