@@ -13,6 +13,7 @@ import onnxruntime
 import torch
 from torch import Tensor
 
+from diffes.backends.gemm import with_biases_apart
 from diffes.backends.sessions import provider_for, require_provider
 from diffes.errors import BackendError
 from diffes.graphs import read_graph
@@ -44,14 +45,15 @@ class BoundGraph:
         replayed: bool = False,
     ) -> None:
         """BackendError if a weight is missing or of another shape or type, or the device cannot run the graph."""
-        check_weights(path, weights)
+        model = read_graph(path)
+        check_weights(path, model, weights)
         self._specs = outputs
         self._device = device
         self._replayed = replayed and device.type == "cuda"
         self._stream = torch.cuda.Stream(device) if device.type == "cuda" else None
         # a session reads its weights where they are and does not keep them alive
         self._weights = {name: _value(tensor) for name, tensor in weights.items()}
-        self._session = self._open(path)
+        self._session = self._open(path, with_biases_apart(model))
         self._outputs: dict[int, list[Tensor]] = {}
 
     def __call__(self, **inputs: Tensor) -> list[Tensor]:
@@ -89,15 +91,17 @@ class BoundGraph:
         kind, index = tensor.device.type, tensor.device.index or 0
         return kind, index, _ONNX_TYPES[tensor.dtype], list(tensor.shape), tensor.data_ptr()
 
-    def _open(self, path: Path) -> Any:
+    def _open(self, path: Path, model: onnx.ModelProto) -> Any:
         provider = provider_for(str(self._device))
         options = onnxruntime.SessionOptions()
         options.log_severity_level = _ERRORS_ONLY
         options.add_session_config_entry("session.disable_prepacking", "1")
+        options.add_session_config_entry("session.model_external_initializers_file_folder_path", str(path.parent))
         for name, value in self._weights.items():
             options.add_initializer(name, value)
         try:
-            session = onnxruntime.InferenceSession(str(path), options, providers=[(provider, self._provider_options())])
+            providers = [(provider, self._provider_options())]
+            session = onnxruntime.InferenceSession(model.SerializeToString(), options, providers=providers)
         except Exception as error:  # onnxruntime raises a dozen unrelated classes
             raise BackendError(f"onnxruntime cannot load {path.name}", expected=provider, found=str(error)) from error
         require_provider(session, provider, path)
@@ -115,12 +119,11 @@ class BoundGraph:
         }
 
 
-def check_weights(path: Path, weights: Mapping[str, Tensor]) -> None:
-    """BackendError unless `weights` are the graph's external initializers, each of its shape and type."""
-    graph = read_graph(path).graph
+def check_weights(path: Path, model: onnx.ModelProto, weights: Mapping[str, Tensor]) -> None:
+    """BackendError unless `weights` are the model's external initializers, each of its shape and type."""
     wanted = {
         tensor.name: (tuple(tensor.dims), tensor.data_type)
-        for tensor in graph.initializer
+        for tensor in model.graph.initializer
         if tensor.data_location == onnx.TensorProto.EXTERNAL
     }
     found = {name: (tuple(tensor.shape), _ONNX_TYPES.get(tensor.dtype)) for name, tensor in weights.items()}

@@ -41,8 +41,12 @@ class CudaRecorder:
                     run()
             torch.cuda.current_stream().wait_stream(self._stream)
             graph = torch.cuda.CUDAGraph()
+            # scratch memory of matrix products belongs to this graph alone: whoever else compiles or captures in this
+            # process may free what is shared
+            torch._C._cuda_clearCublasWorkspaces()
             with torch.cuda.graph(graph, pool=self._pool, stream=self._stream):
                 output = run()
+            torch._C._cuda_clearCublasWorkspaces()
 
         def replay() -> Tensor:
             graph.replay()

@@ -25,6 +25,7 @@ def provider_for(device: str) -> str:
     if provider not in offered:
         raise BackendError(f"this onnxruntime cannot run on {kind}", expected=provider, found=", ".join(offered))
     if kind == "cuda":
+        onnxruntime.set_default_logger_severity(_ERRORS_ONLY)  # it warns of plugins that it does not need
         onnxruntime.preload_dlls()  # CUDA's libraries as torch brings them; without, a session falls back to the CPU
     return provider
 

@@ -80,7 +80,7 @@ def peer_entrants(bundle: Bundle, plans: dict[str, StagePlan], name: str, device
         return [_copied(bundle, label, plan, place) for label, plan in plans.items()]
     model = _diffusers_model(bundle, *place)
     architecture = bundle.architecture
-    run = torch.compile(model, mode=_COMPILE_MODE) if name == "diffusers-compiled" else model
+    run = torch.compile(model, mode=_COMPILE_MODE, dynamic=False) if name == "diffusers-compiled" else model
 
     def ready(inputs: Inputs) -> Callable[[], object]:
         latents = inputs.latents.to(bundle.dtype)
@@ -107,7 +107,7 @@ def _copied(bundle: Bundle, label: str, plan: StagePlan, place: tuple[torch.devi
     device, dtype = place
     subgraph = next(graph for graph in bundle.manifest.subgraphs if graph.plan == plan)
     weights = {name: tensor.clone().to(device) for name, tensor in bundle.weights(subgraph).items()}
-    module = torch.compile(bundle.architecture.denoiser(plan, weights).eval(), mode=_COMPILE_MODE)
+    module = torch.compile(bundle.architecture.denoiser(plan, weights).eval(), mode=_COMPILE_MODE, dynamic=False)
     tensors = {name: tensor.to(device) for name, tensor in bundle.weights(bundle.manifest.condition).items()}
     condition = bundle.architecture.condition(tensors).to(device)
     names = bundle.architecture.condition_names()

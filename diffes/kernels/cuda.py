@@ -6,7 +6,6 @@ Candidates' names are remembered from process to process (choice.py).
 from collections.abc import Callable
 from functools import cache, partial
 from math import inf
-from typing import TypeVar
 
 import torch
 import triton
@@ -16,42 +15,39 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from triton.runtime.errors import OutOfResources
 
 from diffes.files import cache_folder
-from diffes.kernels import attention, norms, plain
+from diffes.kernels import attention, norms, plain, products
 from diffes.kernels.choice import Choices, fastest
 from diffes.kernels.plain import Branch, Norm
-from diffes.kernels.products import Tiling, describable, product, tilings
-
-T = TypeVar("T")
 
 _LIBRARY = "library"
 _CALLS, _REPLAYS = 10, 5  # of a candidate that is measured: calls in a graph, and how often that is replayed
 _LIBRARY_ATTENTION = (SDPBackend.CUDNN_ATTENTION, SDPBackend.FLASH_ATTENTION, SDPBackend.EFFICIENT_ATTENTION)
-_ATTENTION_TILES = ((128, 64, 4), (128, 128, 8), (64, 64, 4), (64, 128, 4))  # queries, keys, warps
+_ATTENTION_TILES = (
+    (128, 64, 4),
+    (128, 128, 8),
+    (64, 64, 4),
+    (64, 128, 4),
+    (32, 64, 2),
+    (32, 128, 4),
+)  # queries, keys, warps
 
 modulated_norm = norms.modulated_norm
 
 
 def gated_norm(x: Tensor, gate: Tensor, branch: Branch, norm: Norm) -> tuple[Tensor, Tensor]:
-    """plain.gated_norm; a product in parts is added up by the kernel that reads it."""
+    """plain.gated_norm: a product, and one kernel for all that follows it."""
     offset, inputs, weight = branch
     if inputs is None or weight is None:
         return norms.gated_norm(x, gate, offset, None, norm)
-
-    def by_library() -> tuple[Tensor, Tensor]:
-        return norms.gated_norm(x, gate, offset, (inputs @ weight)[None], norm)
-
-    def by_parts(tiling: Tiling) -> tuple[Tensor, Tensor]:
-        return norms.gated_norm(x, gate, offset, product(inputs, weight, None, tiling), norm)
-
-    ways = {_LIBRARY: by_library, **_tiled(by_parts, inputs, weight, split=True)}
-    return fastest(_name("gated_norm", inputs, weight.shape[1]), ways)
+    ways = {_LIBRARY: lambda: inputs @ weight, **products.ways(inputs, weight.t())}
+    return norms.gated_norm(x, gate, offset, fastest(_name("product", inputs, weight.shape[1]), ways), norm)
 
 
 def linear(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
     """plain.linear."""
     ways = {
         _LIBRARY: lambda: F.linear(x, weight, bias),
-        **_tiled(lambda tiling: product(x, weight.t(), bias, tiling)[0], x, weight.t()),
+        **products.ways(x, weight, bias),
     }
     return fastest(_name("linear", x, len(weight)), ways)
 
@@ -61,7 +57,7 @@ def gelu_linear(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
     ways = {
         _LIBRARY: lambda: plain.gelu_linear(x, weight, bias),
         "library, fused": lambda: torch._addmm_activation(bias, x, weight.t(), use_gelu=True),
-        **_tiled(lambda tiling: product(x, weight.t(), bias, tiling, gelu=True)[0], x, weight.t()),
+        **products.ways(x, weight, bias, gelu=True),
     }
     return fastest(_name("gelu_linear", x, len(weight)), ways)
 
@@ -85,16 +81,6 @@ def self_attention(qkv: Tensor, images: tuple[int, int], head_dim: int) -> Tenso
         name = f"{queries}x{keys} {warps} warps"
         ways[name] = partial(attention.self_attention, qkv, images, head_dim, queries=queries, keys=keys, warps=warps)
     return fastest(_name("self_attention", qkv, images[1]), ways)
-
-
-def _tiled(way: Callable[[Tiling], T], x: Tensor, weight: Tensor, *, split: bool = False) -> dict[str, Callable[[], T]]:
-    """Our kernel under every tiling worth trying; none for float32, which it is not made for."""
-    if x.dtype == torch.float32:
-        return {}
-    shape = (len(x), weight.shape[1], len(weight))
-    tried = tilings(shape, _processors(x.device), split=split)
-    described = describable(x, weight)
-    return {str(tiling): partial(way, tiling) for tiling in tried if described or not tiling.programs}
 
 
 def _name(operator: str, x: Tensor, columns: int) -> str:
@@ -132,8 +118,3 @@ def _replayed(graph: torch.cuda.CUDAGraph) -> float:
     end.record()
     end.synchronize()
     return float(start.elapsed_time(end))
-
-
-@cache
-def _processors(device: torch.device) -> int:
-    return torch.cuda.get_device_properties(device).multi_processor_count if device.type == "cuda" else 1

@@ -1,8 +1,9 @@
 """Triton kernels for what stands between the products of a step, each in one pass over memory.
 
-A program takes one row and works on it the same way whatever else is in the batch: results depend neither on how many
-rows there are nor on which call came first, as those of a kernel chosen by timing may. Everything is calculated in
-float32 and rounded once, to the type of x.
+A program takes one row, in one warp if it fits, so that sums wait for nobody. Lanes calculate on powers of two: a row
+of 1,152 is cut into 1,024 and 128, where of one of 2,048 half would idle. A row is worked on the same way whatever else
+is in the batch: results depend neither on how many rows there are nor on which call came first, as those of a kernel
+chosen by timing may. Everything is calculated in float32 and rounded once, to the type of x.
 """
 
 from typing import Any
@@ -14,28 +15,73 @@ from torch import Tensor
 
 from diffes.kernels.plain import Norm
 
-_ROW_OF_A_WARP = 512  # values; a wider row is shared by more warps
+_ROW_OF_A_WARP = 1024  # values; a wider row is shared by more warps
 
 
 @triton.jit
-def _normed(value, inside, width, scale, shift, at, eps):  # type: ignore[no-untyped-def]
-    mean = tl.sum(value, axis=0) / width
-    centred = tl.where(inside, value - mean, 0.0)
-    variance = tl.sum(centred * centred, axis=0) / width
-    factor = tl.load(scale + at, mask=inside, other=0.0).to(tl.float32)
-    offset = tl.load(shift + at, mask=inside, other=0.0).to(tl.float32)
-    return centred / tl.sqrt(variance + eps) * factor + offset
+def _load(row, at, width, EXACT: tl.constexpr):  # type: ignore[no-untyped-def]
+    if EXACT:
+        return tl.load(row + at).to(tl.float32)
+    return tl.load(row + at, mask=at < width, other=0.0).to(tl.float32)
 
 
 @triton.jit
-def _modulated_norm_row(x, scale, shift, out, tokens, width, scale_stride, shift_stride, eps, BLOCK: tl.constexpr):  # type: ignore[no-untyped-def]
+def _store(row, at, width, value, EXACT: tl.constexpr):  # type: ignore[no-untyped-def]
+    if EXACT:
+        tl.store(row + at, value.to(row.dtype.element_ty))
+    else:
+        tl.store(row + at, value.to(row.dtype.element_ty), mask=at < width)
+
+
+@triton.jit
+def _store_normed(  # type: ignore[no-untyped-def]
+    out, main, rest, width, scale, shift, eps, MAIN: tl.constexpr, REST: tl.constexpr, EXACT: tl.constexpr
+):
+    at = tl.arange(0, MAIN)
+    after = MAIN + tl.arange(0, REST)
+    mean = (tl.sum(main, axis=0) + tl.sum(rest, axis=0)) / width
+    main -= mean
+    rest = tl.where(after < width, rest - mean, 0.0)
+    variance = (tl.sum(main * main, axis=0) + tl.sum(rest * rest, axis=0)) / width
+    deviation = tl.sqrt(variance + eps)
+    main = main / deviation * _load(scale, at, width, True) + _load(shift, at, width, True)
+    rest = rest / deviation * _load(scale, after, width, EXACT) + _load(shift, after, width, EXACT)
+    _store(out, at, width, main, True)
+    _store(out, after, width, rest, EXACT)
+
+
+@triton.jit
+def _modulated_norm_row(  # type: ignore[no-untyped-def]
+    x,
+    scale,
+    shift,
+    out,
+    tokens,
+    width,
+    scale_stride,
+    shift_stride,
+    eps,
+    MAIN: tl.constexpr,
+    REST: tl.constexpr,
+    EXACT: tl.constexpr,
+):
     row = tl.program_id(0).to(tl.int64)
     sample = row // tokens
-    at = tl.arange(0, BLOCK)
-    inside = at < width
-    value = tl.load(x + row * width + at, mask=inside, other=0.0).to(tl.float32)
-    result = _normed(value, inside, width, scale + sample * scale_stride, shift + sample * shift_stride, at, eps)
-    tl.store(out + row * width + at, result.to(out.dtype.element_ty), mask=inside)
+    main = _load(x + row * width, tl.arange(0, MAIN), width, True)
+    rest = _load(x + row * width, MAIN + tl.arange(0, REST), width, EXACT)
+    scale += sample * scale_stride
+    shift += sample * shift_stride
+    _store_normed(out + row * width, main, rest, width, scale, shift, eps, MAIN, REST, EXACT)
+
+
+@triton.jit
+def _gated(x, gate, offset, product, out, at, width, PRODUCT: tl.constexpr, EXACT: tl.constexpr):  # type: ignore[no-untyped-def]
+    branch = _load(offset, at, width, EXACT)
+    if PRODUCT:
+        branch += _load(product, at, width, EXACT)
+    value = _load(x, at, width, EXACT) + _load(gate, at, width, EXACT) * branch
+    _store(out, at, width, value, EXACT)
+    return value
 
 
 @triton.jit
@@ -43,7 +89,7 @@ def _gated_norm_row(  # type: ignore[no-untyped-def]
     x,
     gate,
     offset,
-    parts,
+    product,
     scale,
     shift,
     out,
@@ -52,25 +98,27 @@ def _gated_norm_row(  # type: ignore[no-untyped-def]
     width,
     gate_stride,
     offset_stride,
-    part_stride,
     scale_stride,
     shift_stride,
     eps,
-    PARTS: tl.constexpr,
-    BLOCK: tl.constexpr,
+    PRODUCT: tl.constexpr,
+    MAIN: tl.constexpr,
+    REST: tl.constexpr,
+    EXACT: tl.constexpr,
 ):
     row = tl.program_id(0).to(tl.int64)
     sample = row // tokens
-    at = tl.arange(0, BLOCK)
-    inside = at < width
-    branch = tl.load(offset + row * offset_stride + at, mask=inside, other=0.0).to(tl.float32)
-    for part in tl.static_range(PARTS):
-        branch += tl.load(parts + part * part_stride + row * width + at, mask=inside, other=0.0).to(tl.float32)
-    factor = tl.load(gate + sample * gate_stride + at, mask=inside, other=0.0).to(tl.float32)
-    value = tl.load(x + row * width + at, mask=inside, other=0.0).to(tl.float32) + factor * branch
-    tl.store(out + row * width + at, value.to(out.dtype.element_ty), mask=inside)
-    result = _normed(value, inside, width, scale + sample * scale_stride, shift + sample * shift_stride, at, eps)
-    tl.store(normed + row * width + at, result.to(normed.dtype.element_ty), mask=inside)
+    x += row * width
+    product += row * width
+    out += row * width
+    gate += sample * gate_stride
+    offset += row * offset_stride
+    after = MAIN + tl.arange(0, REST)
+    main = _gated(x, gate, offset, product, out, tl.arange(0, MAIN), width, PRODUCT, True)
+    rest = _gated(x, gate, offset, product, out, after, width, PRODUCT, EXACT)
+    scale += sample * scale_stride
+    shift += sample * shift_stride
+    _store_normed(normed + row * width, main, rest, width, scale, shift, eps, MAIN, REST, EXACT)
 
 
 def modulated_norm(x: Tensor, norm: Norm) -> Tensor:
@@ -82,19 +130,19 @@ def modulated_norm(x: Tensor, norm: Norm) -> Tensor:
     return out
 
 
-def gated_norm(x: Tensor, gate: Tensor, offset: Tensor, parts: Tensor | None, norm: Norm) -> tuple[Tensor, Tensor]:
-    """plain.gated_norm in one kernel, of a branch whose product comes as `parts` [S, B*tokens, D] still to be added up.
+def gated_norm(x: Tensor, gate: Tensor, offset: Tensor, product: Tensor | None, norm: Norm) -> tuple[Tensor, Tensor]:
+    """plain.gated_norm in one kernel, of a branch whose `product` [B*tokens, D] is there already.
 
-    `offset` is the branch's, [D] or [B*tokens, D]; no parts are a skipped half's.
+    `offset` is the branch's, [D] or [B*tokens, D]; without a product it is all there is: a skipped half's.
     """
     x, offset = x.contiguous(), offset.contiguous()
     gate, scale, shift = _rows(gate), _rows(norm.scale), _rows(norm.shift)
     out, normed = torch.empty_like(x), torch.empty_like(x)
     offset_stride = x.shape[2] if offset.dim() > 1 else 0
-    some = x if parts is None else parts.contiguous()
-    strides = gate.stride(0), offset_stride, some.stride(0), scale.stride(0), shift.stride(0)
+    some = x if product is None else product.contiguous()
+    strides = gate.stride(0), offset_stride, scale.stride(0), shift.stride(0)
     arguments = (x, gate, offset, some, scale, shift, out, normed, *x.shape[1:], *strides, norm.eps)
-    _launch(_gated_norm_row, x, arguments, PARTS=0 if parts is None else len(parts))
+    _launch(_gated_norm_row, x, arguments, PRODUCT=product is not None)
     return out, normed
 
 
@@ -107,7 +155,10 @@ def _launch(kernel: Any, x: Tensor, arguments: tuple[Any, ...], **constants: int
     """One program for every row of x [B, tokens, D], on x's device."""
     if not x.numel():
         return
-    block = triton.next_power_of_2(x.shape[2])
-    warps = max(1, min(8, block // _ROW_OF_A_WARP))
+    width = x.shape[2]
+    main = 1 << (width.bit_length() - 1)  # the largest power of two that is not wider
+    rest = triton.next_power_of_2(max(1, width - main))
+    cut = {"MAIN": main, "REST": rest, "EXACT": main + rest == width}
+    warps = max(1, min(8, main // _ROW_OF_A_WARP))
     with torch.cuda.device(x.device if x.is_cuda else -1):
-        kernel[(x.shape[0] * x.shape[1],)](*arguments, **constants, BLOCK=block, num_warps=warps)
+        kernel[(x.shape[0] * x.shape[1],)](*arguments, **constants, **cut, num_warps=warps)

@@ -13,6 +13,7 @@ Run = Callable[[], object]
 Clock = Callable[[Run, int], float]  # seconds a call takes on average over so many, one after another
 
 _SHORTEST = 2e-3  # seconds: what takes less is repeated until it takes this long, or the clock would be what is seen
+_SHORTEST_QUEUED = 20e-3  # and on a GPU, or the first launch would be, which a queue of steps hides
 _ROUNDS = (5, 200)  # fewest and most
 
 
@@ -72,7 +73,8 @@ def measure(
     for run in runs:
         clock(run, 1)
     once = [clock(run, 1) for run in runs]
-    repeats = [max(1, ceil(_SHORTEST / max(spent, 1e-9))) for spent in once]
+    shortest = _SHORTEST_QUEUED if clock is _cuda_clock else _SHORTEST
+    repeats = [max(1, ceil(shortest / max(spent, 1e-9))) for spent in once]
     round_seconds = sum(spent * count for spent, count in zip(once, repeats, strict=True))
     rounds = int(np.clip(seconds / max(round_seconds, 1e-9), *_ROUNDS))
     random = np.random.default_rng(seed)

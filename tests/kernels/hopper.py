@@ -13,7 +13,7 @@ import triton
 from triton.backends.compiler import GPUTarget
 from triton.compiler import ASTSource
 
-from diffes.kernels import attention, norms, products
+from diffes.kernels import attention, cuda, norms
 
 _TARGET = GPUTarget("cuda", 90, 32)
 _HALF = "*bf16"
@@ -41,39 +41,10 @@ def compiled(
     text = made.asm["ptx"]
     return {
         "shared": made.metadata.shared,
-        "products": text.count("wgmma.mma_async"),
+        "products": text.count("wgmma.mma_async") + text.count("mma.sync"),
         "copies": text.count("cp.async.c") + text.count("cp.async.bulk.tensor"),
         "spills": text.count("st.local"),
     }
-
-
-def product(tiling: products.Tiling, *, turned: bool) -> dict[str, int]:
-    """A product with bias and GELU, of sizes that are multiples of 16."""
-    sizes = dict.fromkeys(("M", "N", "K", "steps_of_part"), "i32")
-    constants: dict[str, object] = {
-        "ROWS": tiling.rows,
-        "COLUMNS": tiling.columns,
-        "DEPTH": tiling.depth,
-        "GROUP": 8,
-        "BIAS": True,
-        "GELU": True,
-    }
-    options: dict[str, Any] = {"warps": tiling.warps, "stages": tiling.stages}
-    if tiling.programs:
-        block = (tiling.columns, tiling.depth) if turned else (tiling.depth, tiling.columns)
-        types = {
-            "x": f"tensordesc<bf16[{tiling.rows}, {tiling.depth}]>",
-            "weight": f"tensordesc<bf16[{block[0]}, {block[1]}]>",
-            "parts": "i32",
-        }
-        types |= {"bias": _HALF, "out": _HALF, **sizes}
-        constants["TURNED"] = turned
-        return compiled(products._product_tiles, types, constants, multiples_of_16=("M", "N", "K"), **options)
-    strides = ["x_stride", "weight_k_stride", "weight_n_stride"]
-    near = strides.pop(1 if turned else 2)  # Triton takes a stride of 1 for a constant
-    types = {"x": _HALF, "weight": _HALF, "bias": _HALF, "out": _HALF, **sizes, **dict.fromkeys(strides, "i32")}
-    constants[near] = 1
-    return compiled(products._product_tile, types, constants, multiples_of_16=("M", "N", "K", *strides), **options)
 
 
 def self_attention(queries: int, keys: int, warps: int) -> dict[str, int]:
@@ -84,21 +55,18 @@ def self_attention(queries: int, keys: int, warps: int) -> dict[str, int]:
 
 
 def gated_norm() -> dict[str, int]:
-    """Of rows of 1,152 and a product in four parts."""
-    pointers = dict.fromkeys(("x", "gate", "offset", "scale", "shift", "out", "normed"), _HALF)
-    strides = dict.fromkeys((f"{name}_stride" for name in ("gate", "offset", "part", "scale", "shift")), "i32")
-    types = {**pointers, "parts": "*fp32", "tokens": "i32", "width": "i32", **strides, "eps": "fp32"}
-    constants = {"PARTS": 4, "BLOCK": 2048}
-    return compiled(norms._gated_norm_row, types, constants, warps=4, multiples_of_16=("tokens", "width", *strides))
+    """Of rows of 1,152."""
+    pointers = dict.fromkeys(("x", "gate", "offset", "product", "scale", "shift", "out", "normed"), _HALF)
+    strides = dict.fromkeys((f"{name}_stride" for name in ("gate", "offset", "scale", "shift")), "i32")
+    types = {**pointers, "tokens": "i32", "width": "i32", **strides, "eps": "fp32"}
+    constants = {"PRODUCT": True, "MAIN": 1024, "REST": 128, "EXACT": True}
+    return compiled(norms._gated_norm_row, types, constants, warps=1, multiples_of_16=("tokens", "width", *strides))
 
 
 def main() -> None:
     """Compile and print."""
     found = {"gated_norm": gated_norm()}
-    found |= {f"attention {shape}": self_attention(*shape) for shape in ((128, 64, 4), (64, 128, 4))}
-    for number, tiling in enumerate(products.tilings((16384, 4608, 1152), 132, split=False)):
-        turned = number % 4 < 2  # of each kind of tile one layout in either kernel
-        found[f"product {tiling} {'turned' if turned else 'straight'}"] = product(tiling, turned=turned)
+    found |= {"x".join(map(str, tile)): self_attention(*tile) for tile in cuda._ATTENTION_TILES}
     print(json.dumps(found))  # noqa: T201
 
 

@@ -24,7 +24,7 @@ def made() -> dict[str, dict[str, int]]:
 
 
 def test_every_kernel_fits_a_block_and_spills_nothing(made: dict[str, dict[str, int]]) -> None:
-    assert len(made) > 10
+    assert len(made) > 5
     for name, kernel in made.items():
         assert kernel["shared"] <= SHARED_MEMORY, name
         assert kernel["spills"] == 0, name
