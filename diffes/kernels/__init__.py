@@ -53,11 +53,8 @@ def self_attention(qkv: Tensor, images: tuple[int, int], head_dim: int) -> Tenso
 
 
 def is_fast(x: Tensor) -> bool:
-    """Whether cuda.py works on this tensor: one on a GPU, of 16 bits or whose products round to TF32 now.
-
-    While torch compiles it does not: a compiler wants the operators' definitions.
-    """
-    return x.is_cuda and not torch.compiler.is_compiling() and (x.dtype in _ROUNDED or rounds_to_tf32(x))
+    """Whether cuda.py works on this tensor: one on a GPU, of 16 bits or whose products round to TF32 now."""
+    return x.is_cuda and (x.dtype in _ROUNDED or rounds_to_tf32(x))
 
 
 _traced: ContextVar[ModuleType | None] = ContextVar("traced", default=None)
@@ -74,6 +71,8 @@ def traced_as(operators: ModuleType) -> Iterator[None]:
 
 
 def _of(x: Tensor) -> ModuleType:
+    if torch.compiler.is_dynamo_compiling():  # which wants definitions, and knows no context variables
+        return plain
     operators = _traced.get()
     if operators is not None:
         return operators

@@ -1,10 +1,11 @@
 """Products of 16-bit matrices by any of cuBLASLt's algorithms, through nvmath-python if it is installed.
 
 cuBLASLt's own first choice is often not its fastest algorithm, above all with GELU behind the product. Which of them
-are worth trying it says itself.
+are worth trying it says itself; and for a wider product it may name one that it does not name for this one, but that is
+the best for it too.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import cache, partial
 from typing import Any
 
@@ -12,14 +13,16 @@ import torch
 from torch import Tensor
 
 try:  # an optional package; without it there is the library's first choice alone
+    from nvmath import bindings
     from nvmath.linalg import advanced
 except ImportError:
-    advanced = None
+    advanced = bindings = None
 
 AVAILABLE = advanced is not None
 
 _SCRATCH = "32 MiB"  # what an algorithm may take for itself
 _OFFERED = 8  # algorithms worth trying, the library's first choice among them
+_WIDER = (1, 2, 4)  # times the product's own columns
 _ROUNDED = (torch.bfloat16, torch.float16)
 
 
@@ -38,27 +41,53 @@ def ways(
 
 
 class _Planned:
-    """One product's shapes and layouts, and the algorithms for them by names that say their tiles and clusters."""
+    """One product's shapes and layouts, and algorithms for them by name."""
 
     def __init__(self, x: Tensor, weight: Tensor, bias: Tensor | None, gelu: bool) -> None:
-        epilogues = advanced.MatmulEpilog
-        epilogue = epilogues.GELU_BIAS if gelu else epilogues.BIAS if bias is not None else None
-        # the transposed product in column-major order: there a bias runs down the rows, as cuBLASLt wants it
-        self._product = advanced.Matmul(weight, x.t(), options={"memory_limit": _SCRATCH})
-        found = self._product.plan(
-            preferences={"limit": _OFFERED},
-            epilog=epilogue,
-            epilog_inputs=None if bias is None else {"bias": bias[:, None]},
-        )
-        self.algorithms = {f"cuBLASLt {number} {_told(algorithm)}": algorithm for number, algorithm in enumerate(found)}
+        offers = {
+            f"cuBLASLt {wider}.{number} {_told(algorithm)}": algorithm
+            for wider in _WIDER
+            for number, algorithm in enumerate(_offered(x, weight, bias, gelu, wider))
+        }
+        self._product = _matmul(x, weight)
+        settled = self._product.plan(algorithms=list(offers.values()), **_epilogue(bias, gelu))
+        self.algorithms = dict(zip(offers, settled, strict=True))
         self._product.release_operands()
 
     def __call__(self, algorithm: Any, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
-        epilogue = {} if bias is None else {"epilog_inputs": {"bias": bias[:, None]}}
-        self._product.reset_operands_unchecked(a=weight, b=x.t(), **epilogue)
-        out: Tensor = self._product.execute(algorithm=algorithm, release_workspace=True)
-        self._product.release_operands()
+        """RuntimeError for an algorithm that these shapes cannot have."""
+        operands = {} if bias is None else {"epilog_inputs": {"bias": bias[:, None]}}
+        self._product.reset_operands_unchecked(a=weight, b=x.t(), **operands)
+        try:
+            out: Tensor = self._product.execute(algorithm=algorithm, release_workspace=True)
+        except bindings.cublasLt.cuBLASLtError as error:
+            raise RuntimeError(f"cuBLASLt: {error}") from error
+        finally:
+            self._product.release_operands()
         return out.t()
+
+
+def _offered(x: Tensor, weight: Tensor, bias: Tensor | None, gelu: bool, wider: int) -> Sequence[Any]:
+    """What cuBLASLt offers for a product of so many times the columns; values do not matter, so memory is not set."""
+    rows, depth = weight.shape[0] * wider, weight.shape[1]
+    straight = weight.stride(1) == 1
+    many = weight.new_empty(rows, depth) if straight else weight.new_empty(depth, rows).t()
+    found = _matmul(x, many).plan(
+        preferences={"limit": _OFFERED}, **_epilogue(None if bias is None else bias.new_empty(rows), gelu)
+    )
+    return tuple(found)
+
+
+def _matmul(x: Tensor, weight: Tensor) -> Any:
+    """The transposed product in column-major order: there a bias runs down the rows, as cuBLASLt wants it."""
+    return advanced.Matmul(weight, x.t(), options={"memory_limit": _SCRATCH})
+
+
+def _epilogue(bias: Tensor | None, gelu: bool) -> dict[str, Any]:
+    if bias is None:
+        return {}
+    kind = advanced.MatmulEpilog.GELU_BIAS if gelu else advanced.MatmulEpilog.BIAS
+    return {"epilog": kind, "epilog_inputs": {"bias": bias[:, None]}}
 
 
 @cache
@@ -72,7 +101,7 @@ def _planned(
     biased: bool,
     gelu: bool,
 ) -> _Planned:
-    """The plan of all products of these shapes; tensors of their own are let go after planning."""
+    """The plan of all products of these shapes; tensors of its own are let go after planning."""
     x = torch.empty_strided(x_shape, x_stride, dtype=dtype, device=device)
     weight = torch.empty_strided(weight_shape, weight_stride, dtype=dtype, device=device)
     bias = torch.empty(weight_shape[0], dtype=dtype, device=device) if biased else None

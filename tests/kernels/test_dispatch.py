@@ -19,6 +19,13 @@ def test_on_a_cpu_nothing_is_rounded() -> None:
         assert not kernels.is_fast(x.bfloat16())
 
 
+def test_what_torch_compiles_is_the_plain_operators_in_one_graph(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(kernels, "is_fast", lambda _: True)
+    compiled = torch.compile(kernels.linear, fullgraph=True, backend="eager")
+    x, weight, bias = normal(4, 8), normal(6, 8, seed=1), normal(6, seed=2)
+    torch.testing.assert_close(compiled(x, weight, bias), plain.linear(x, weight, bias))
+
+
 def test_a_branch_is_its_product_and_offset() -> None:
     x, gate, norm = step(2)
     inputs, weight, bias = normal(2 * TOKENS, 8), normal(8, 24, seed=1), normal(24, seed=2)
