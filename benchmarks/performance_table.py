@@ -2,7 +2,8 @@
 
     python benchmarks/performance_table.py            # --check: only say whether the tables are what the results give
 
-Reads what `diffes bench compare` left in benchmarks/results/performance/NAME.json; its table stands at NAME.
+Reads what `diffes bench compare` left in benchmarks/results/performance/NAME.json, whose table stands at NAME, and what
+`diffes bench memory` left in benchmarks/results/memory/, all in one table at memory.
 """
 
 import argparse
@@ -78,16 +79,37 @@ def _memory(loaded: Sequence[dict[str, Any]]) -> str:
     return f" Device memory in MiB, opened + first steps: {', '.join(told)}." if told else ""
 
 
+def memory_table(reports: Sequence[dict[str, Any]]) -> str:
+    """Megabytes, also as times the dense model's: of each way to hold all stages, and what backends took of a GPU."""
+    first = reports[0]
+    held = {
+        "weights of the dense model": first["dense"],
+        "weights of every subgraph, as a bundle holds them": first["bundle"],
+        "weights of a pruned copy for every plan (stitching)": first["copies"],
+        "weights of the dense model and every stage's thinned projections (Diff-ES' bank)": first["bank"],
+    }
+    for report in reports:
+        held[f"GPU, {report['backend']}: opened with every subgraph"] = report["opened"]
+        held[f"GPU, {report['backend']}: and first steps of every subgraph"] = report["opened"] + report["first_steps"]
+    rows = [[what, f"{size / 1e6:,.0f}", f"{size / first['dense']:.3f}"] for what, size in held.items()]
+    conditions = f"{first['model']}; {first['machine']}; steps of {' and '.join(map(str, first['rows']))} rows."
+    return f"{markdown(['what', 'MB', 'times dense'], rows)}\n\n{conditions}"
+
+
 def main() -> None:
     """Write the tables, or check them."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--results", type=Path, default=Path("benchmarks/results/performance"))
+    parser.add_argument("--memory", type=Path, default=Path("benchmarks/results/memory"))
     parser.add_argument("--document", type=Path, default=Path("docs/performance.md"))
     parser.add_argument("--check", action="store_true")
     options = parser.parse_args()
     tables = {
         path.stem: comparison_table(json.loads(path.read_text())) for path in sorted(options.results.glob("*.json"))
     }
+    reports = [json.loads(path.read_text()) for path in sorted(options.memory.glob("*.json"), reverse=True)]
+    if reports:
+        tables["memory"] = memory_table(reports)
     write_tables(options.document, tables, check=options.check)
 
 

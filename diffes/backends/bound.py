@@ -5,6 +5,7 @@ for it, and asks the file for what it folds.
 """
 
 from collections.abc import Mapping, Sequence
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -50,7 +51,7 @@ class BoundGraph:
         self._specs = outputs
         self._device = device
         self._replayed = replayed and device.type == "cuda"
-        self._stream = torch.cuda.Stream(device) if device.type == "cuda" else None
+        self._stream = _stream_of(device) if device.type == "cuda" else None
         # a session reads its weights where they are and does not keep them alive
         self._weights = {name: _value(tensor) for name, tensor in weights.items()}
         self._session = self._open(path, with_biases_apart(model))
@@ -96,6 +97,9 @@ class BoundGraph:
         options = onnxruntime.SessionOptions()
         options.log_severity_level = _ERRORS_ONLY
         options.add_session_config_entry("session.disable_prepacking", "1")
+        if self._stream is not None:
+            _share_arena(self._device.index or 0)
+            options.add_session_config_entry("session.use_env_allocators", "1")
         options.add_session_config_entry("session.model_external_initializers_file_folder_path", str(path.parent))
         for name, value in self._weights.items():
             options.add_initializer(name, value)
@@ -117,6 +121,25 @@ class BoundGraph:
             "enable_cuda_graph": "1" if self._replayed else "0",
             "use_tf32": "0",
         }
+
+
+@cache
+def _stream_of(device: torch.device) -> torch.cuda.Stream:
+    """One for all graphs of a device: what one leaves of the arena the next may use without waiting."""
+    return torch.cuda.Stream(device)
+
+
+@cache
+def _share_arena(index: int) -> None:
+    """One arena a GPU for all sessions of the process: only one graph runs at a time. It grows by what is asked for."""
+    onnxruntime.create_and_register_allocator_v2(
+        "CUDAExecutionProvider",
+        onnxruntime.OrtMemoryInfo(
+            "Cuda", onnxruntime.OrtAllocatorType.ORT_ARENA_ALLOCATOR, index, onnxruntime.OrtMemType.DEFAULT
+        ),
+        {"device_id": str(index)},
+        onnxruntime.OrtArenaCfg({"max_mem": 0, "arena_extend_strategy": 1}),
+    )
 
 
 def check_weights(path: Path, model: onnx.ModelProto, weights: Mapping[str, Tensor]) -> None:

@@ -36,7 +36,8 @@ def write(folder: Path, results: dict[str, Any], *arguments: str) -> Done:
     document = folder / "performance.md"
     if not document.exists():
         document.write_text(DOCUMENT)
-    return run("benchmarks/performance_table.py", "--results", folder, "--document", document, *arguments)
+    places = "--results", folder, "--memory", folder / "memory", "--document", document
+    return run("benchmarks/performance_table.py", *places, *arguments)
 
 
 def row(folder: Path, *starts: str) -> list[str]:
@@ -69,3 +70,17 @@ def test_checking_writes_nothing_and_tells_a_stale_table(tmp_path: Path) -> None
 
 def test_a_result_without_a_place_is_an_error(tmp_path: Path) -> None:
     assert "expected one place for cpu, found 0" in str(write(tmp_path, {"cpu": result()}).error)
+
+
+def test_memory_is_told_beside_the_dense_models(tmp_path: Path) -> None:
+    (tmp_path / "performance.md").write_text("<!-- begin memory -->\n<!-- end memory -->\n")
+    (tmp_path / "memory").mkdir()
+    told = {"model": "A model", "machine": "A GPU", "rows": [2, 16]}
+    weights = {"dense": 10_000_000, "bundle": 10_200_000, "copies": 50_000_000, "bank": 20_000_000}
+    for backend, opened in (("torch", 11_000_000), ("onnxruntime", 12_000_000)):
+        report = {**told, **weights, "backend": backend, "opened": opened, "first_steps": 3_000_000}
+        (tmp_path / "memory" / f"{backend}.json").write_text(json.dumps(report))
+    assert write(tmp_path, {}).error is None
+    assert row(tmp_path, "weights of every subgraph, as a bundle holds them") == ["10", "1.020"]
+    assert row(tmp_path, "GPU, torch: opened with every subgraph") == ["11", "1.100"]
+    assert row(tmp_path, "GPU, onnxruntime: and first steps of every subgraph") == ["15", "1.500"]
