@@ -96,12 +96,36 @@ def memory_table(reports: Sequence[dict[str, Any]]) -> str:
     return f"{markdown(['what', 'MB', 'times dense'], rows)}\n\n{conditions}"
 
 
+def headline_table(result: dict[str, Any]) -> str:
+    """Few runs: milliseconds of a step, and how many times faster than the peer's dense one."""
+    steps: list[Step] = result["steps"]
+    batches = sorted({step["rows"] for step in steps})
+    peer = next(name for name in _PEERS if any(step["name"] == name for step in steps))
+    runs = {
+        "diffusers": ("diffusers", "dense"),
+        "diffusers, torch.compile": (peer, "dense"),
+        "Diffes, dense": ("diffes torch", "dense"),
+        "Diffes, half of every block": ("diffes torch", "half"),
+    }
+    rows = [
+        [
+            what,
+            *(f"{_find(steps, *run, batch)['ms']:.2f} ({_faster(steps, *run, peer, batch)} x)" for batch in batches),
+        ]
+        for what, run in runs.items()
+    ]
+    heads = [result["machine"]["device"] + ", " + result["dtype"], *(f"{batch} rows, ms" for batch in batches)]
+    return markdown(heads, rows)
+
+
 def main() -> None:
     """Write the tables, or check them."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--results", type=Path, default=Path("benchmarks/results/performance"))
     parser.add_argument("--memory", type=Path, default=Path("benchmarks/results/memory"))
     parser.add_argument("--document", type=Path, default=Path("docs/performance.md"))
+    parser.add_argument("--readme", type=Path, default=Path("README.md"))
+    parser.add_argument("--headline", default="h200_bfloat16", help="the result that the README shows")
     parser.add_argument("--check", action="store_true")
     options = parser.parse_args()
     tables = {
@@ -111,6 +135,9 @@ def main() -> None:
     if reports:
         tables["memory"] = memory_table(reports)
     write_tables(options.document, tables, check=options.check)
+    headline = options.results / f"{options.headline}.json"
+    if headline.exists():
+        write_tables(options.readme, {"gpu": headline_table(json.loads(headline.read_text()))}, check=options.check)
 
 
 if __name__ == "__main__":

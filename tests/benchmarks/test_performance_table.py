@@ -84,3 +84,7 @@ def test_memory_is_told_beside_the_dense_models(tmp_path: Path) -> None:
     assert row(tmp_path, "weights of every subgraph, as a bundle holds them") == ["10", "1.020"]
     assert row(tmp_path, "GPU, torch: opened with every subgraph") == ["11", "1.100"]
     assert row(tmp_path, "GPU, onnxruntime: and first steps of every subgraph") == ["15", "1.500"]
+
+
+def test_the_documents_show_what_the_results_give() -> None:
+    assert run("benchmarks/performance_table.py", "--check").error is None
