@@ -26,29 +26,37 @@ from diffes.sampling import trajectory
 TOLERANCE = {"onnxruntime": 1e-4, "torch": 1e-5, "triton": 1e-4}  # of outputs of magnitude 1
 
 
-@pytest.fixture(scope="module", params=LOCAL_BACKENDS)
+ON_A_GPU = [
+    pytest.param(
+        f"{name} cuda",
+        marks=[pytest.mark.gpu, pytest.mark.skipif(not torch.cuda.is_available(), reason="needs an NVIDIA GPU")],
+    )
+    for name in ("torch", "onnxruntime")
+]
+
+
+@pytest.fixture(scope="module", params=[*LOCAL_BACKENDS, *ON_A_GPU])
 def real(request: pytest.FixtureRequest, tiny_bundle: Bundle) -> Iterator[Backend]:
     """Each backend that computes the model."""
-    backend = open_backend(request.param, tiny_bundle, *place(request.param, request))
+    backend = opened(request.param, tiny_bundle, request)
     yield backend
     backend.close()
 
 
-@pytest.fixture(params=[*LOCAL_BACKENDS, "fake"])
+@pytest.fixture(params=[*LOCAL_BACKENDS, *ON_A_GPU, "fake"])
 def make(request: pytest.FixtureRequest, tiny_bundle: Bundle) -> Callable[[], Backend]:
     """Opens a backend, the fake among them."""
-    name = request.param
-    if name == "fake":
+    if request.param == "fake":
         return FakeBackend
-    where = place(name, request)
-    return lambda: open_backend(name, tiny_bundle, *where)
+    return lambda: opened(request.param, tiny_bundle, request)
 
 
-def place(name: str, request: pytest.FixtureRequest) -> tuple[str, int | None]:
-    """Device and threads of a backend: one CPU thread, here or in a server."""
+def opened(where: str, bundle: Bundle, request: pytest.FixtureRequest) -> Backend:
+    """A backend by name on one CPU thread, here or in a server, or on the device that follows its name."""
+    name, _, device = where.partition(" ")
     if name == "triton":
-        return request.getfixturevalue("triton_server").address, None
-    return "cpu", 1
+        return open_backend(name, bundle, request.getfixturevalue("triton_server").address)
+    return open_backend(name, bundle, device or "cpu", None if device else 1)
 
 
 @pytest.fixture(scope="module")
@@ -70,7 +78,7 @@ def test_every_subgraph_computes_what_its_plan_computes_in_torch(
     conditions = real.condition(timesteps, labels)
     for subgraph in tiny_bundle.manifest.subgraphs:
         expected = reference.denoise(subgraph.plan, latents, reference.condition(timesteps, labels))
-        found = real.denoise(subgraph.id, latents, conditions)
+        found = real.denoise(subgraph.id, latents, conditions).cpu()
         assert found.dtype == torch.float32
         assert (found - expected).abs().max() <= TOLERANCE[real.name] * max(1.0, float(expected.abs().max()))
 
@@ -94,7 +102,7 @@ def test_the_dense_schedule_makes_diffusers_images(
     noise = seeded_noise([1, 2], (3, 8, 8))
     path = trajectory(scheduler_class.__name__, tiny_bundle.manifest.scheduler, steps)
     dense = tiny_bundle.subgraph_of[tiny_bundle.architecture.dense]
-    found = run(real, [dense] * steps, path, initial_state(path, noise), labels, guidance, 10).latents
+    found = run(real, [dense] * steps, path, initial_state(path, noise), labels, guidance, 10).latents.cpu()
     expected = diffusers_latents(tiny_model_folder, scheduler_class, noise, labels, steps, guidance)
     assert (found - expected).abs().max() <= 1e-3
 
