@@ -14,7 +14,8 @@ import onnxruntime
 import torch
 from torch import Tensor
 
-from diffes.backends.gemm import with_biases_apart
+from diffes.backends.operators.fuse import fuse, is_fused
+from diffes.backends.operators.kernels import library
 from diffes.backends.sessions import provider_for, require_provider
 from diffes.errors import BackendError
 from diffes.graphs import read_graph
@@ -50,11 +51,14 @@ class BoundGraph:
         check_weights(path, model, weights)
         self._specs = outputs
         self._device = device
+        self._dtype = next((tensor.dtype for tensor in weights.values()), torch.float32)
         self._replayed = replayed and device.type == "cuda"
         self._stream = _stream_of(device) if device.type == "cuda" else None
         # a session reads its weights where they are and does not keep them alive
         self._weights = {name: _value(tensor) for name, tensor in weights.items()}
-        self._session = self._open(path, with_biases_apart(model))
+        small = all(tensor.dtype.itemsize == 2 for tensor in weights.values())
+        fused = fuse(model, attention=small or device.type == "cpu")
+        self._session = self._open(path, fused)
         self._outputs: dict[int, list[Tensor]] = {}
 
     def __call__(self, **inputs: Tensor) -> list[Tensor]:
@@ -103,6 +107,8 @@ class BoundGraph:
         options.add_session_config_entry("session.model_external_initializers_file_folder_path", str(path.parent))
         for name, value in self._weights.items():
             options.add_initializer(name, value)
+        if is_fused(model):
+            library(self._dtype, self._device, self._stream).register(options)
         try:
             providers = [(provider, self._provider_options())]
             session = onnxruntime.InferenceSession(model.SerializeToString(), options, providers=providers)

@@ -77,9 +77,8 @@ def self_attention(qkv: Tensor, images: tuple[int, int], head_dim: int) -> Tenso
 
     ways: dict[str, Callable[[], Tensor]] = {_LIBRARY: lambda: plain.self_attention(qkv, images, head_dim)}
     ways |= {backend.name.lower(): partial(by_library, backend) for backend in _LIBRARY_ATTENTION}
-    for queries, keys, warps in _ATTENTION_TILES:
-        name = f"{queries}x{keys} {warps} warps"
-        ways[name] = partial(attention.self_attention, qkv, images, head_dim, queries=queries, keys=keys, warps=warps)
+    for tile in _ATTENTION_TILES:
+        ways["{}x{} {} warps".format(*tile)] = partial(attention.self_attention, qkv, images, head_dim, tile=tile)
     return fastest(_name("self_attention", qkv, images[1]), ways)
 
 

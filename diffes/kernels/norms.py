@@ -130,14 +130,22 @@ def modulated_norm(x: Tensor, norm: Norm) -> Tensor:
     return out
 
 
-def gated_norm(x: Tensor, gate: Tensor, offset: Tensor, product: Tensor | None, norm: Norm) -> tuple[Tensor, Tensor]:
+def gated_norm(
+    x: Tensor,
+    gate: Tensor,
+    offset: Tensor,
+    product: Tensor | None,
+    norm: Norm,
+    into: tuple[Tensor, Tensor] | None = None,
+) -> tuple[Tensor, Tensor]:
     """plain.gated_norm in one kernel, of a branch whose `product` [B*tokens, D] is there already.
 
     `offset` is the branch's, [D] or [B*tokens, D]; without a product it is all there is: a skipped half's.
+    `into` are the tensors to write, if they are there already.
     """
     x, offset = x.contiguous(), offset.contiguous()
     gate, scale, shift = _rows(gate), _rows(norm.scale), _rows(norm.shift)
-    out, normed = torch.empty_like(x), torch.empty_like(x)
+    out, normed = into or (torch.empty_like(x), torch.empty_like(x))
     offset_stride = x.shape[2] if offset.dim() > 1 else 0
     some = x if product is None else product.contiguous()
     strides = gate.stride(0), offset_stride, scale.stride(0), shift.stride(0)

@@ -49,8 +49,8 @@ def compiled(
 
 def self_attention(queries: int, keys: int, warps: int) -> dict[str, int]:
     """With heads of 72."""
-    types = {"qkv": _HALF, "out": _HALF, "tokens": "i32", "heads": "i32", "scale": "fp32"}
-    constants = {"HEAD": 72, "MAIN": 64, "REST": 16, "QUERIES": queries, "KEYS": keys}
+    types = {"qkv": _HALF, "bias": _HALF, "out": _HALF, "tokens": "i32", "heads": "i32", "scale": "fp32"}
+    constants = {"HEAD": 72, "MAIN": 64, "REST": 16, "QUERIES": queries, "KEYS": keys, "BIASED": True}
     return compiled(attention._attention_rows, types, constants, warps=warps, multiples_of_16=("tokens", "heads"))
 
 
