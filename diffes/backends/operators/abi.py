@@ -30,6 +30,7 @@ DOMAIN = "diffes"
 _VERSION = 16  # of the interface: the first whose kernels can say why they fail
 _PLACES = {
     "CreateStatus": 0,
+    "GetErrorMessage": 2,
     "CreateCustomOpDomain": 26,
     "CustomOpDomain_Add": 27,
     "AddCustomOpDomain": 28,
@@ -42,6 +43,7 @@ _PLACES = {
     "KernelInfoGetAttribute_int64": 86,
     "KernelContext_GetInput": 90,
     "KernelContext_GetOutput": 91,
+    "ReleaseStatus": 93,
     "ReleaseTensorTypeAndShapeInfo": 99,
 }
 _FIELDS = [
@@ -106,9 +108,12 @@ class _OrtApiBase(ctypes.Structure):
     _fields_ = [("GetApi", ctypes.CFUNCTYPE(_Pointer, ctypes.c_uint32)), ("GetVersionString", _Pointer)]
 
 
-@dataclass
+_registered: list["Library"] = []  # for the life of the process: nobody says when the last session is gone
+
+
+@dataclass(eq=False)
 class Library:
-    """Operators for one type and device, as ONNX Runtime takes them; it must outlive the sessions that use it."""
+    """Operators for one type and device, as ONNX Runtime takes them."""
 
     operators: Sequence[Operator]
     dtype: torch.dtype
@@ -125,26 +130,36 @@ class Library:
     def register(self, options: Any) -> None:
         """Make the operators known to sessions of these SessionOptions; BackendError without a C compiler."""
         path = _entry()
-        hook = ctypes.CFUNCTYPE(_Pointer, _Pointer, ctypes.POINTER(_OrtApiBase))(self._registered)
+        if self not in _registered:
+            _registered.append(self)
+        hook = ctypes.CFUNCTYPE(_Pointer, _Pointer, ctypes.POINTER(_OrtApiBase))(self._add_to)
         self._kept.append(hook)
         ctypes.CDLL(str(path)).diffes_hook(hook)
         options.register_custom_ops_library(str(path))
 
-    def _registered(self, options: int, base: Any) -> None:
-        table = base.contents.GetApi(_VERSION)
-        self._api = ctypes.cast(table, ctypes.POINTER(_Pointer))
-        domain = _Pointer()
-        name = DOMAIN.encode()
+    def _add_to(self, options: int, base: Any) -> int | None:
+        """Called while they register; a status, which is an error, or none."""
+        self._api = ctypes.cast(base.contents.GetApi(_VERSION), ctypes.POINTER(_Pointer))
+        domain, name = _Pointer(), DOMAIN.encode()
         self._kept.append(name)
-        self._call("CreateCustomOpDomain", name, ctypes.byref(domain))
+        status = self._call("CreateCustomOpDomain", name, ctypes.byref(domain))
         for structure in self._structures:
-            self._call("CustomOpDomain_Add", domain, ctypes.byref(structure))
-        self._call("AddCustomOpDomain", _Pointer(options), domain)
+            status = status or self._call("CustomOpDomain_Add", domain, ctypes.byref(structure))
+        return status or self._call("AddCustomOpDomain", _Pointer(options), domain)
 
     def _call(self, name: str, *arguments: Any) -> int | None:
+        """What a function of the interface returns: a status, which is an error, or none."""
         types = [type(each) if isinstance(each, ctypes._SimpleCData) else _Pointer for each in arguments]
         status: int | None = ctypes.CFUNCTYPE(_Pointer, *types)(self._api[_PLACES[name]])(*arguments)
         return status
+
+    def _must(self, name: str, *arguments: Any) -> None:
+        """Call what must succeed; RuntimeError in ONNX Runtime's words if it does not."""
+        status = self._call(name, *arguments)
+        if status is not None:
+            said = ctypes.string_at(self._call("GetErrorMessage", _Pointer(status)) or b"").decode()
+            self._call("ReleaseStatus", _Pointer(status))
+            raise RuntimeError(f"{name}: {said}")
 
     def _structure(self, operator: Operator) -> _OrtCustomOp:
         """What ONNX Runtime asks of an operator, each a function that it calls."""
@@ -206,26 +221,28 @@ class Library:
 
     def _input(self, context: int, at: int) -> Tensor:
         value = _Pointer()
-        self._call("KernelContext_GetInput", _Pointer(context), _Size(at), ctypes.byref(value))
+        self._must("KernelContext_GetInput", _Pointer(context), _Size(at), ctypes.byref(value))
         info, count = _Pointer(), _Size()
-        self._call("GetTensorTypeAndShape", value, ctypes.byref(info))
-        self._call("GetDimensionsCount", info, ctypes.byref(count))
+        self._must("GetTensorTypeAndShape", value, ctypes.byref(info))
+        self._must("GetDimensionsCount", info, ctypes.byref(count))
         shape = (ctypes.c_int64 * count.value)()
-        self._call("GetDimensions", info, shape, count)
+        self._must("GetDimensions", info, shape, count)
         self._call("ReleaseTensorTypeAndShapeInfo", info)
         return self._tensor(value, list(shape))
 
     def _output(self, context: int, at: int, shape: Sequence[int]) -> Tensor:
         value = _Pointer()
         sizes = (ctypes.c_int64 * len(shape))(*shape)
-        self._call(
+        self._must(
             "KernelContext_GetOutput", _Pointer(context), _Size(at), sizes, _Size(len(shape)), ctypes.byref(value)
         )
         return self._tensor(value, shape)
 
     def _tensor(self, value: ctypes.c_void_p, shape: Sequence[int]) -> Tensor:
+        if value.value is None:  # which ONNX Runtime gives for what a node has not, and would crash on
+            raise RuntimeError("an input or output that the node has not")
         address = _Pointer()
-        self._call("GetTensorMutableData", value, ctypes.byref(address))
+        self._must("GetTensorMutableData", value, ctypes.byref(address))
         return tensor_at(address.value or 0, shape, self.dtype, self.device)
 
 

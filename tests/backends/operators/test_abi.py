@@ -75,6 +75,14 @@ def test_an_error_in_python_fails_the_run_and_says_why() -> None:
         session(library(broken), factor=1.0, times=1).run(None, feed())
 
 
+def test_an_output_that_a_node_has_not_fails_the_run() -> None:
+    def too_many(inputs: Sequence[Tensor], _attributes: Attributes, output: Outputs) -> None:
+        output(7, inputs[0].shape)
+
+    with pytest.raises(Exception, match="Scaled: an input or output that the node has not"):
+        session(library(too_many), factor=1.0, times=1).run(None, feed())
+
+
 def test_a_missing_attribute_is_refused_when_the_session_opens() -> None:
     with pytest.raises(Exception, match="times"):
         session(library(), factor=1.0)

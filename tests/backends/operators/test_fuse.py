@@ -13,9 +13,12 @@ from diffes.backends.operators.abi import DOMAIN
 from diffes.backends.operators.fuse import fuse, is_fused
 from diffes.backends.sessions import open_session, run_session
 from diffes.bundle import Bundle
+from diffes.checkpoint import Checkpoint
 from diffes.graphs import read_graph
 from diffes.manifest import WEIGHTS, Subgraph
+from diffes.pruning.calibration import Calibration
 from diffes.rollout import seeded_noise
+from tests.bundles import export
 
 CPU = torch.device("cpu")
 
@@ -45,14 +48,24 @@ def test_every_half_that_is_there_ends_in_one_operator(tiny_bundle: Bundle) -> N
         assert not fused["MultiHeadAttention"]
 
 
-def test_it_computes_what_the_file_does(tiny_bundle: Bundle) -> None:
-    given = inputs(tiny_bundle, 3)
-    for subgraph in tiny_bundle.manifest.subgraphs:
-        named = tiny_bundle.weights(subgraph)
+def assert_the_same(bundle: Bundle) -> None:
+    given = inputs(bundle, 3)
+    for subgraph in bundle.manifest.subgraphs:
+        named = bundle.weights(subgraph)
         weights = {name: named[name.removeprefix(WEIGHTS)] for name in subgraph.prefixes}
-        graph = BoundGraph(path(tiny_bundle, subgraph), subgraph.outputs, weights, CPU)
-        (expected,) = run_session(open_session(path(tiny_bundle, subgraph), "cpu", 1), given)
+        graph = BoundGraph(path(bundle, subgraph), subgraph.outputs, weights, CPU)
+        (expected,) = run_session(open_session(path(bundle, subgraph), "cpu", 1), given)
         torch.testing.assert_close(graph(**given)[0], expected, rtol=1e-5, atol=1e-5)
+
+
+def test_it_computes_what_the_file_does(tiny_bundle: Bundle) -> None:
+    assert_the_same(tiny_bundle)
+
+
+def test_an_offset_of_low_rank_factors_is_added_too(
+    tiny_checkpoint: Checkpoint, tiny_calibration: Calibration, tmp_path: Path
+) -> None:
+    assert_the_same(export(tiny_checkpoint, [(1, 1), (2, 0)], tiny_calibration, tmp_path / "b", "low-rank:3"))
 
 
 def test_attention_stays_where_its_kernel_does_not_fit(tiny_bundle: Bundle) -> None:
