@@ -15,9 +15,9 @@ from onnx import helper
 from diffes.blob import Entry, read_header
 from diffes.errors import BundleError
 from diffes.manifest import Graph, Network
+from diffes.nodes import keep_nodes
 from export.pieces import Piece
 from export.placement import ONNX_TYPES
-from export.rewrite import keep_nodes
 from export.verify import verify_network
 from export.writer import BLOB, VERIFIED_ROWS, Progress, traced
 

@@ -1,10 +1,10 @@
 """Graph rewrites: the same function in operators that read weights where they lie."""
 
-from collections import Counter, defaultdict
+from collections import defaultdict
 
 import onnx
 
-MICROSOFT = "com.microsoft"  # ONNX Runtime's contributed operators, built into every build of it
+from diffes.nodes import MICROSOFT, drop_unused, import_domains, keep_nodes
 
 
 def use_stored_layouts(model: onnx.ModelProto) -> None:
@@ -20,10 +20,8 @@ def use_stored_layouts(model: onnx.ModelProto) -> None:
             node.input[1] = transposed[node.input[1]]
             node.op_type, node.domain = "FusedMatMul", MICROSOFT
             node.attribute.append(onnx.helper.make_attribute("transB", 1))
-    imported = {opset.domain for opset in model.opset_import}
-    if MICROSOFT not in imported and any(node.domain == MICROSOFT for node in model.graph.node):
-        model.opset_import.append(onnx.helper.make_opsetid(MICROSOFT, 1))
-    _drop_unused(model)
+    import_domains(model, MICROSOFT)
+    drop_unused(model)
 
 
 def split_into_tensors(model: onnx.ModelProto) -> None:
@@ -45,7 +43,7 @@ def split_into_tensors(model: onnx.ModelProto) -> None:
             names = [read.get(index, f"{node.output[0]}_unread_{index}") for index in range(count)]
             node.CopyFrom(onnx.helper.make_node("Split", node.input[:1], names, axis=axis, num_outputs=count))
     keep_nodes(model, [node for node in model.graph.node if node.op_type != "SequenceAt"])
-    _drop_unused(model)
+    drop_unused(model)
 
 
 def _integer(constant: onnx.NodeProto) -> int:
@@ -84,19 +82,6 @@ def merge_equal_nodes(model: onnx.ModelProto) -> None:
     keep_nodes(model, kept)
 
 
-def _drop_unused(model: onnx.ModelProto) -> None:
-    """Remove nodes whose outputs nobody reads, last to first."""
-    reads = Counter(name for node in model.graph.node for name in node.input)
-    reads.update(output.name for output in model.graph.output)
-    kept = []
-    for node in reversed(model.graph.node):
-        if any(reads[name] for name in node.output):
-            kept.append(node)
-        else:
-            reads.subtract(node.input)
-    keep_nodes(model, list(reversed(kept)))
-
-
 def _meaning(node: onnx.NodeProto) -> bytes:
     """What a node computes: everything but its own and its outputs' names."""
     anonymous = onnx.NodeProto()
@@ -105,13 +90,6 @@ def _meaning(node: onnx.NodeProto) -> bytes:
     anonymous.output[:] = ["" for _ in node.output]
     meaning: bytes = anonymous.SerializeToString(deterministic=True)
     return meaning
-
-
-def keep_nodes(model: onnx.ModelProto, nodes: list[onnx.NodeProto]) -> None:
-    """Give the graph these nodes, which may be its own, in place of all it has."""
-    kept = [onnx.NodeProto.FromString(node.SerializeToString()) for node in nodes]
-    del model.graph.node[:]
-    model.graph.node.extend(kept)
 
 
 def _swaps_two_axes(node: onnx.NodeProto) -> bool:

@@ -7,10 +7,12 @@ from pathlib import Path
 
 import torch
 from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
+from torch import Tensor
 
 from diffes.bundle import Bundle
 from diffes.checkpoint import Checkpoint
 from diffes.levels import LevelGrid
+from diffes.manifest import WEIGHTS, Graph
 from diffes.presets import build_schedule, dense_schedule
 from diffes.pruning.calibration import Calibration
 from diffes.schedule import CompensationMode, Sampler, Schedule
@@ -64,3 +66,9 @@ def latent_bundle(model_folder: Path, vae: AutoencoderKL, out: Path) -> Bundle:
     (model / "model_index.json").write_text(json.dumps(index | {"vae": ["diffusers", "AutoencoderKL"]}))
     checkpoint = Checkpoint.open(model)
     return export_bundle(checkpoint, {"dense": dense_schedule(checkpoint, SAMPLER)}, "dense", None, out / "bundle")
+
+
+def weights(bundle: Bundle, graph: Graph) -> dict[str, Tensor]:
+    """What a graph's initializers are, by their names in the graph."""
+    named = bundle.weights(graph)
+    return {name: named[name.removeprefix(WEIGHTS)] for name in graph.prefixes}

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from diffes.backends.operators.fuse import fuse, is_fused
 from diffes.backends.operators.kernels import library
-from diffes.backends.sessions import provider_for, require_provider
+from diffes.backends.sessions import ERRORS_ONLY, arena, provider_for, start_session
 from diffes.errors import BackendError
 from diffes.graphs import read_graph
 from diffes.manifest import DTYPES, TensorSpec
@@ -28,7 +28,6 @@ _ONNX_TYPES = {
     torch.int64: onnx.TensorProto.INT64,
 }
 _TYPES = {**DTYPES, "int64": torch.int64}
-_ERRORS_ONLY = 3  # ONNX Runtime's log severity
 
 
 class BoundGraph:
@@ -56,8 +55,7 @@ class BoundGraph:
         self._stream = _stream_of(device) if device.type == "cuda" else None
         # a session reads its weights where they are and does not keep them alive
         self._weights = {name: _value(tensor) for name, tensor in weights.items()}
-        small = all(tensor.dtype.itemsize == 2 for tensor in weights.values())
-        fused = fuse(model, attention=small or device.type == "cpu")
+        fused = fuse(model, attention=self._dtype.itemsize == 2 or device.type == "cpu")
         self._session = self._open(path, fused)
         self._outputs: dict[int, list[Tensor]] = {}
 
@@ -99,7 +97,7 @@ class BoundGraph:
     def _open(self, path: Path, model: onnx.ModelProto) -> Any:
         provider = provider_for(str(self._device))
         options = onnxruntime.SessionOptions()
-        options.log_severity_level = _ERRORS_ONLY
+        options.log_severity_level = ERRORS_ONLY
         options.add_session_config_entry("session.disable_prepacking", "1")
         if self._stream is not None:
             _share_arena(self._device.index or 0)
@@ -109,13 +107,7 @@ class BoundGraph:
             options.add_initializer(name, value)
         if is_fused(model):
             library(self._dtype, self._device, self._stream).register(options)
-        try:
-            providers = [(provider, self._provider_options())]
-            session = onnxruntime.InferenceSession(model.SerializeToString(), options, providers=providers)
-        except Exception as error:  # onnxruntime raises a dozen unrelated classes
-            raise BackendError(f"onnxruntime cannot load {path.name}", expected=provider, found=str(error)) from error
-        require_provider(session, provider, path)
-        return session
+        return start_session(model.SerializeToString(), path, options, (provider, self._provider_options()))
 
     def _provider_options(self) -> dict[str, str]:
         if self._stream is None:
@@ -137,15 +129,9 @@ def _stream_of(device: torch.device) -> torch.cuda.Stream:
 
 @cache
 def _share_arena(index: int) -> None:
-    """One arena a GPU for all sessions of the process: only one graph runs at a time. It grows by what is asked for."""
-    onnxruntime.create_and_register_allocator_v2(
-        "CUDAExecutionProvider",
-        onnxruntime.OrtMemoryInfo(
-            "Cuda", onnxruntime.OrtAllocatorType.ORT_ARENA_ALLOCATOR, index, onnxruntime.OrtMemType.DEFAULT
-        ),
-        {"device_id": str(index)},
-        onnxruntime.OrtArenaCfg({"max_mem": 0, "arena_extend_strategy": 1}),
-    )
+    """One arena a GPU for all sessions of the process: only one graph runs at a time."""
+    place, growth = arena("Cuda", index)
+    onnxruntime.create_and_register_allocator_v2("CUDAExecutionProvider", place, {"device_id": str(index)}, growth)
 
 
 def check_weights(path: Path, model: onnx.ModelProto, weights: Mapping[str, Tensor]) -> None:

@@ -12,7 +12,7 @@ from torch import Tensor
 from diffes.errors import BackendError
 
 _PROVIDERS = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider"}
-_ERRORS_ONLY = 3  # ONNX Runtime's log severity
+ERRORS_ONLY = 3  # ONNX Runtime's log severity
 
 
 def provider_for(device: str) -> str:
@@ -25,22 +25,23 @@ def provider_for(device: str) -> str:
     if provider not in offered:
         raise BackendError(f"this onnxruntime cannot run on {kind}", expected=provider, found=", ".join(offered))
     if kind == "cuda":
-        onnxruntime.set_default_logger_severity(_ERRORS_ONLY)  # it warns of plugins that it does not need
+        onnxruntime.set_default_logger_severity(ERRORS_ONLY)  # it warns of plugins that it does not need
         onnxruntime.preload_dlls()  # CUDA's libraries as torch brings them; without, a session falls back to the CPU
     return provider
 
 
 @cache
 def _share_arena() -> None:
-    """One CPU arena for all sessions of the process: only one graph runs at a time, so they need not keep ten.
+    """One CPU arena for all sessions of the process: only one graph runs at a time, so they need not keep ten."""
+    onnxruntime.create_and_register_allocator(*arena("Cpu", 0))
 
-    It grows by what is asked for, not by doubling.
-    """
+
+def arena(kind: str, index: int) -> tuple[Any, Any]:
+    """An arena's place and growth, as ONNX Runtime registers them: by what is asked for, not by doubling."""
     place = onnxruntime.OrtMemoryInfo(
-        "Cpu", onnxruntime.OrtAllocatorType.ORT_ARENA_ALLOCATOR, 0, onnxruntime.OrtMemType.DEFAULT
+        kind, onnxruntime.OrtAllocatorType.ORT_ARENA_ALLOCATOR, index, onnxruntime.OrtMemType.DEFAULT
     )
-    growth = onnxruntime.OrtArenaCfg({"max_mem": 0, "arena_extend_strategy": 1})
-    onnxruntime.create_and_register_allocator(place, growth)
+    return place, onnxruntime.OrtArenaCfg({"max_mem": 0, "arena_extend_strategy": 1})
 
 
 def open_session(path: Path, device: str, threads: int | None) -> Any:
@@ -51,38 +52,33 @@ def open_session(path: Path, device: str, threads: int | None) -> Any:
     """
     provider = provider_for(device)
     options = onnxruntime.SessionOptions()
-    options.log_severity_level = _ERRORS_ONLY
+    options.log_severity_level = ERRORS_ONLY
     options.intra_op_num_threads = threads or 0
     options.add_session_config_entry("session.disable_prepacking", "1")
     options.add_session_config_entry("session.use_env_allocators", "1")
     # each session has its own threads: they may spin between operators, but not on against the next stage's
     options.add_session_config_entry("session.force_spinning_stop", "1")
     _share_arena()
-    try:
-        session = onnxruntime.InferenceSession(str(path), options, providers=[_with_options(provider, device)])
-    except Exception as error:  # onnxruntime raises a dozen unrelated classes
-        raise BackendError(f"onnxruntime cannot load {path.name}", expected=provider, found=str(error)) from error
-    require_provider(session, provider, path)
-    return session
+    _, _, index = device.partition(":")
+    return start_session(str(path), path, options, (provider, {"device_id": index} if index else {}))
 
 
-def require_provider(session: Any, provider: str, path: Path) -> None:
-    """BackendError if the session would run elsewhere than asked.
+def start_session(model: str | bytes, path: Path, options: Any, provider: tuple[str, dict[str, str]]) -> Any:
+    """A session of the model, a file or its bytes, that came from `path`; BackendError if it would run elsewhere.
 
     Asked for a provider it cannot start, ONNX Runtime runs on CPU and says so only in its log.
     """
-    if session.get_providers()[0] != provider:
-        raise BackendError(
-            f"{path.name} would run elsewhere", expected=provider, found=", ".join(session.get_providers())
-        )
+    name, _ = provider
+    try:
+        session = onnxruntime.InferenceSession(model, options, providers=[provider])
+    except Exception as error:  # onnxruntime raises a dozen unrelated classes
+        raise BackendError(f"onnxruntime cannot load {path.name}", expected=name, found=str(error)) from error
+    if session.get_providers()[0] != name:
+        raise BackendError(f"{path.name} would run elsewhere", expected=name, found=", ".join(session.get_providers()))
+    return session
 
 
 def run_session(session: Any, inputs: Mapping[str, Tensor]) -> list[Tensor]:
     """The session's outputs on CPU; inputs are moved there."""
     feeds = {name: tensor.detach().cpu().contiguous().numpy() for name, tensor in inputs.items()}
     return [torch.from_numpy(output) for output in session.run(None, feeds)]
-
-
-def _with_options(provider: str, device: str) -> str | tuple[str, dict[str, str]]:
-    _, _, index = device.partition(":")
-    return (provider, {"device_id": index}) if index else provider

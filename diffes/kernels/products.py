@@ -23,7 +23,6 @@ AVAILABLE = advanced is not None
 _SCRATCH = "32 MiB"  # what an algorithm may take for itself
 _OFFERED = 8  # algorithms worth trying, the library's first choice among them
 _WIDER = (1, 2, 4)  # times the product's own columns
-_ROUNDED = (torch.bfloat16, torch.float16)
 
 
 def ways(
@@ -31,10 +30,10 @@ def ways(
 ) -> dict[str, Callable[[], Tensor]]:
     """x [M, K] @ weight [N, K] transposed (+ bias [N]) (through GELU's tanh form) → [M, N], by each algorithm.
 
-    None for other types than bfloat16 and float16, and without nvmath-python. Shapes are planned when they first come,
+    None for types of other than 16 bits, and without nvmath-python. Shapes are planned when they first come,
     which waits for the GPU: a step is run once before a CUDA graph of it is captured.
     """
-    if not AVAILABLE or not x.is_cuda or x.dtype not in _ROUNDED:
+    if not AVAILABLE or not x.is_cuda or x.dtype.itemsize != 2:
         return {}
     planned = _planned(x.device, x.dtype, x.shape, x.stride(), weight.shape, weight.stride(), bias is not None, gelu)
     return {name: partial(planned, algorithm, x, weight, bias) for name, algorithm in planned.algorithms.items()}

@@ -11,15 +11,11 @@ from torch import Tensor
 from diffes.backends.bound import BoundGraph
 from diffes.bundle import Bundle
 from diffes.errors import BackendError
-from diffes.manifest import WEIGHTS, Graph, Subgraph
+from diffes.manifest import Graph, Subgraph
 from diffes.rollout import seeded_noise
+from tests.bundles import weights
 
 CPU = torch.device("cpu")
-
-
-def weights(bundle: Bundle, graph: Graph) -> dict[str, Tensor]:
-    named = bundle.weights(graph)
-    return {name: named[name.removeprefix(WEIGHTS)] for name in graph.prefixes}
 
 
 def dense(bundle: Bundle) -> Subgraph:

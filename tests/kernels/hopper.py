@@ -25,7 +25,6 @@ def compiled(
     constants: Mapping[str, object],
     *,
     warps: int,
-    stages: int = 3,
     multiples_of_16: Sequence[str] = (),
 ) -> dict[str, int]:
     """Bytes of shared memory, and how often some instructions stand in the kernel."""
@@ -37,7 +36,7 @@ def compiled(
         constexprs={(names.index(name),): value for name, value in constants.items()},
         attrs={(names.index(name),): [["tt.divisibility", 16]] for name in aligned},
     )
-    made = triton.compile(source, target=_TARGET, options={"num_warps": warps, "num_stages": stages})
+    made = triton.compile(source, target=_TARGET, options={"num_warps": warps})
     text = made.asm["ptx"]
     return {
         "shared": made.metadata.shared,

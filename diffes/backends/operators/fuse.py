@@ -3,14 +3,12 @@
 Patterns are those that export/contrib.py leaves. What does not fit one, a skipped half, stays as it is.
 """
 
-from collections import Counter
-
 import onnx
 from onnx import helper
 
 from diffes.backends.operators.abi import DOMAIN
+from diffes.nodes import MICROSOFT, drop_unused, import_domains, keep_nodes
 
-_MICROSOFT = "com.microsoft"
 Node = onnx.NodeProto
 
 
@@ -19,20 +17,19 @@ def fuse(model: onnx.ModelProto, *, attention: bool = True) -> onnx.ModelProto:
 
     Without `attention` that stays as it is: our kernel on a GPU is for 16 bits.
     """
-    made = {node.output[0]: node for node in model.graph.node}
-    nodes: list[Node] = []
+    made = {name: node for node in model.graph.node for name in node.output}
+    nodes: dict[str, Node] = {}  # by first output, in order
     for node in model.graph.node:
+        replacements = [node]
         if node.op_type == "LayerNormalization" and (gated := _gated_norm(node, made)):
-            nodes = [each for each in nodes if each.output[0] != node.input[0]]  # the sum, which the operator returns
-            nodes += gated
+            del nodes[node.input[0]]  # the sum, which the operator returns
+            replacements = gated
         elif attention and node.op_type == "Reshape" and (mixed := _self_attention(node, made)):
-            nodes += mixed
-        else:
-            nodes.append(node)
-    _keep(model, nodes)
-    imported = {opset.domain for opset in model.opset_import}
-    used = {node.domain for node in nodes}
-    model.opset_import.extend(helper.make_opsetid(name, 1) for name in (DOMAIN, _MICROSOFT) if name in used - imported)
+            replacements = mixed
+        nodes |= {each.output[0]: each for each in replacements}
+    keep_nodes(model, nodes.values())
+    drop_unused(model)
+    import_domains(model, DOMAIN, MICROSOFT)
     return model
 
 
@@ -69,7 +66,7 @@ def _self_attention(rows: Node, made: dict[str, Node]) -> list[Node]:
         return []
     node = attention
     while node.op_type != "Gemm":
-        node = made.get(node.input[0]) or _splitter(node.input[0], made)
+        node = made[node.input[0]]
     entry = made[node.input[0]]  # [B, tokens, D] as rows
     operands = [_apart(node.output[0]), node.input[2], entry.input[0]]
     heads = next(attribute.i for attribute in attention.attribute if attribute.name == "num_heads")
@@ -77,29 +74,11 @@ def _self_attention(rows: Node, made: dict[str, Node]) -> list[Node]:
     return [_product(node), helper.make_node("SelfAttention", operands, outputs, domain=DOMAIN, num_heads=heads)]
 
 
-def _splitter(output: str, made: dict[str, Node]) -> Node:
-    return next(node for node in made.values() if output in node.output)
-
-
 def _product(gemm: Node) -> Node:
     turned = next((attribute.i for attribute in gemm.attribute if attribute.name == "transB"), 0)
     inputs, outputs = gemm.input[:2], [_apart(gemm.output[0])]
-    return helper.make_node("FusedMatMul", inputs, outputs, domain=_MICROSOFT, transB=turned)
+    return helper.make_node("FusedMatMul", inputs, outputs, domain=MICROSOFT, transB=turned)
 
 
 def _apart(name: str) -> str:
     return f"{name} before its bias"
-
-
-def _keep(model: onnx.ModelProto, nodes: list[Node]) -> None:
-    """These nodes, without those whose outputs nobody reads."""
-    reads = Counter(name for node in nodes for name in node.input)
-    reads.update(output.name for output in model.graph.output)
-    kept = []
-    for node in reversed(nodes):
-        if any(reads[name] for name in node.output):
-            kept.append(Node.FromString(node.SerializeToString()))
-        else:
-            reads.subtract(node.input)
-    del model.graph.node[:]
-    model.graph.node.extend(reversed(kept))

@@ -15,10 +15,10 @@ from diffes.backends.sessions import open_session, run_session
 from diffes.bundle import Bundle
 from diffes.checkpoint import Checkpoint
 from diffes.graphs import read_graph
-from diffes.manifest import WEIGHTS, Subgraph
+from diffes.manifest import Subgraph
 from diffes.pruning.calibration import Calibration
 from diffes.rollout import seeded_noise
-from tests.bundles import export
+from tests.bundles import export, weights
 
 CPU = torch.device("cpu")
 
@@ -51,9 +51,7 @@ def test_every_half_that_is_there_ends_in_one_operator(tiny_bundle: Bundle) -> N
 def assert_the_same(bundle: Bundle) -> None:
     given = inputs(bundle, 3)
     for subgraph in bundle.manifest.subgraphs:
-        named = bundle.weights(subgraph)
-        weights = {name: named[name.removeprefix(WEIGHTS)] for name in subgraph.prefixes}
-        graph = BoundGraph(path(bundle, subgraph), subgraph.outputs, weights, CPU)
+        graph = BoundGraph(path(bundle, subgraph), subgraph.outputs, weights(bundle, subgraph), CPU)
         (expected,) = run_session(open_session(path(bundle, subgraph), "cpu", 1), given)
         torch.testing.assert_close(graph(**given)[0], expected, rtol=1e-5, atol=1e-5)
 
@@ -96,7 +94,5 @@ def test_a_graph_without_blocks_needs_none_of_it(tiny_bundle: Bundle) -> None:
 @pytest.mark.parametrize("rows", [1, 4])
 def test_rows_may_be_as_many_as_one_likes(tiny_bundle: Bundle, rows: int) -> None:
     subgraph = tiny_bundle.manifest.subgraphs[0]
-    named = tiny_bundle.weights(subgraph)
-    weights = {name: named[name.removeprefix(WEIGHTS)] for name in subgraph.prefixes}
-    graph = BoundGraph(path(tiny_bundle, subgraph), subgraph.outputs, weights, CPU)
+    graph = BoundGraph(path(tiny_bundle, subgraph), subgraph.outputs, weights(tiny_bundle, subgraph), CPU)
     assert graph(**inputs(tiny_bundle, rows))[0].shape[0] == rows
