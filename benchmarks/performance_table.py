@@ -3,7 +3,8 @@
     python benchmarks/performance_table.py            # --check: only say whether the tables are what the results give
 
 Reads what `diffes bench compare` left in benchmarks/results/performance/NAME.json, whose table stands at NAME, and what
-`diffes bench memory` left in benchmarks/results/memory/, all in one table at memory.
+`diffes bench memory` left in benchmarks/results/memory/, all in one table at memory. What images_per_second.py left in
+benchmarks/results/images/NAME.json stands at images_NAME.
 """
 
 import argparse
@@ -12,6 +13,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
 from tables import MISSING, markdown, write_tables
 
 _PEERS = ("diffusers-compiled", "diffusers")  # the first one there is compared with
@@ -96,6 +99,39 @@ def memory_table(reports: Sequence[dict[str, Any]]) -> str:
     return f"{markdown(['what', 'MB', 'times dense'], rows)}\n\n{conditions}"
 
 
+def images_table(result: dict[str, Any]) -> str:
+    """Images per second by run and number made at once, and how many times diffusers' that is, turn by turn."""
+    seconds = {(run["name"], run["images"]): np.array(run["seconds"]) for run in result["runs"]}
+    names, counts = (list(dict.fromkeys(run[key] for run in result["runs"])) for key in ("name", "images"))
+    peers = {count: seconds["diffusers", count] for count in counts}
+    rows = [
+        [
+            name,
+            *(_quartiles(count / seconds[name, count]) for count in counts),
+            *(_quartiles(peers[count] / seconds[name, count]) for count in counts),
+        ]
+        for name in names
+    ]
+    at_once = [f"{count} at once" for count in counts]
+    heads = [
+        "runs",
+        *(f"images a second, {told}" for told in at_once),
+        *(f"times diffusers, {told}" for told in at_once),
+    ]
+    machine = result["machine"]
+    versions = ", ".join(f"{name} {version}" for name, version in machine["versions"].items())
+    conditions = (
+        f"{machine['device']}, {machine['threads']} threads, {result['dtype']}, {versions}; {result['steps']} steps,"
+        f" guided. Medians (quartiles) of {len(result['runs'][0]['seconds'])} turns."
+    )
+    return f"{markdown(heads, rows)}\n\n{conditions}"
+
+
+def _quartiles(values: NDArray[np.float64]) -> str:
+    low, middle, high = np.quantile(values, (0.25, 0.5, 0.75))
+    return f"{middle:.2f} ({low:.2f}–{high:.2f})"
+
+
 def headline_table(result: dict[str, Any]) -> str:
     """Few runs: milliseconds of a step, and how many times faster than the peer's dense one."""
     steps: list[Step] = result["steps"]
@@ -123,6 +159,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--results", type=Path, default=Path("benchmarks/results/performance"))
     parser.add_argument("--memory", type=Path, default=Path("benchmarks/results/memory"))
+    parser.add_argument("--images", type=Path, default=Path("benchmarks/results/images"))
     parser.add_argument("--document", type=Path, default=Path("docs/performance.md"))
     parser.add_argument("--readme", type=Path, default=Path("README.md"))
     parser.add_argument("--headline", default="h200_bfloat16", help="the result that the README shows")
@@ -134,6 +171,8 @@ def main() -> None:
     reports = [json.loads(path.read_text()) for path in sorted(options.memory.glob("*.json"), reverse=True)]
     if reports:
         tables["memory"] = memory_table(reports)
+    for path in sorted(options.images.glob("*.json")):
+        tables[f"images_{path.stem}"] = images_table(json.loads(path.read_text()))
     write_tables(options.document, tables, check=options.check)
     headline = options.results / f"{options.headline}.json"
     if headline.exists():

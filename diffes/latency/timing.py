@@ -15,6 +15,7 @@ Clock = Callable[[Run, int], float]  # seconds a call takes on average over so m
 _SHORTEST = 2e-3  # seconds: what takes less is repeated until it takes this long, or the clock would be what is seen
 _SHORTEST_QUEUED = 20e-3  # and on a GPU, or the first launch would be, which a queue of steps hides
 _ROUNDS = (5, 200)  # fewest and most
+_REST = 0.03  # seconds: threads of torch's spin on for some milliseconds, and would slow what another library runs next
 
 
 @dataclass(frozen=True)
@@ -68,7 +69,8 @@ def measure(
 ) -> Measured:
     """Time every call in rounds for about `seconds` altogether, after two unmeasured calls of each.
 
-    A round times every call once, in an order of its own: neither drift nor what ran before favours one of them.
+    A round times every call once, in an order of its own: neither drift nor what ran before favours one of them. On a
+    CPU each finds idle processors.
     """
     for run in runs:
         clock(run, 1)
@@ -81,6 +83,8 @@ def measure(
     times = np.empty((rounds, len(runs)))
     for number in range(rounds):
         for call in random.permutation(len(runs)):
+            if clock is wall_clock:
+                time.sleep(_REST)
             times[number, call] = clock(runs[call], repeats[call])
         progress((number + 1) / rounds)
     return paced(times)

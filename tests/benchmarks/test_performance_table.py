@@ -36,7 +36,8 @@ def write(folder: Path, results: dict[str, Any], *arguments: str) -> Done:
     document = folder / "performance.md"
     if not document.exists():
         document.write_text(DOCUMENT)
-    places = "--results", folder, "--memory", folder / "memory", "--document", document
+    kept = {f"--{kind}": folder / kind for kind in ("memory", "images")}
+    places = "--results", folder, *(word for option in kept.items() for word in option), "--document", document
     return run("benchmarks/performance_table.py", *places, *arguments)
 
 
@@ -84,6 +85,23 @@ def test_memory_is_told_beside_the_dense_models(tmp_path: Path) -> None:
     assert row(tmp_path, "weights of every subgraph, as a bundle holds them") == ["10", "1.020"]
     assert row(tmp_path, "GPU, torch: opened with every subgraph") == ["11", "1.100"]
     assert row(tmp_path, "GPU, onnxruntime: and first steps of every subgraph") == ["15", "1.500"]
+
+
+def test_images_are_told_by_the_second_and_beside_diffusers_turn_by_turn(tmp_path: Path) -> None:
+    (tmp_path / "performance.md").write_text("<!-- begin images_cpu -->\n<!-- end images_cpu -->\n")
+    (tmp_path / "images").mkdir()
+    seconds = {"diffusers": [2.0, 4.0, 8.0], "ours": [1.0, 2.0, 2.0]}
+    runs = [{"name": name, "images": count, "seconds": found} for count in (1, 4) for name, found in seconds.items()]
+    machine = {"device": "A CPU", "threads": 2, "versions": {"torch": "2.11"}}
+    found = {"machine": machine, "dtype": "float32", "steps": 20, "runs": runs}
+    (tmp_path / "images" / "cpu.json").write_text(json.dumps(found))
+    assert write(tmp_path, {}).error is None
+    times = "2.00 (2.00–3.00)"
+    assert row(tmp_path, "ours") == ["0.50 (0.50–0.75)", "2.00 (2.00–3.00)", times, times]
+    assert (
+        "A CPU, 2 threads, float32, torch 2.11; 20 steps, guided. Medians (quartiles) of 3 turns."
+        in (tmp_path / "performance.md").read_text()
+    )
 
 
 def test_the_documents_show_what_the_results_give() -> None:

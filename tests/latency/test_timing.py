@@ -105,6 +105,19 @@ def test_progress_ends_at_one() -> None:
     assert seen[-1] == 1
 
 
+def test_on_a_processor_every_call_begins_when_the_threads_of_the_one_before_have_gone_to_sleep(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A library's threads spin for milliseconds after its last parallel work; they must not slow another's call."""
+    events: list[str] = []
+    monkeypatch.setattr("diffes.latency.timing.time.sleep", lambda seconds: events.append(f"rested {seconds > 0.01}"))
+    measure([lambda: events.append("first"), lambda: events.append("other")], wall_clock, seconds=1e-6)
+    timed = events[events.index("rested True") :]
+    rests = [at for at, event in enumerate(timed) if event == "rested True"]
+    assert len(rests) == 2 * 5
+    assert all(len(set(timed[start + 1 : end])) == 1 for start, end in zip(rests, [*rests[1:], None], strict=True))
+
+
 def test_a_processor_is_timed_by_the_machines_clock() -> None:
     assert clock_for("cpu") is wall_clock
     assert clock_for("cuda:1") is not wall_clock
