@@ -52,7 +52,15 @@ class InvalidInput(DiffesError):
 
 
 class Overloaded(DiffesError):
-    """The queue is full; the caller may come back later."""
+    """There is no room for one more request; the caller may come back later. `reason` is a word for metrics."""
+
+    def __init__(self, what: str, *, reason: str, expected: object, found: object) -> None:
+        self.reason = reason
+        super().__init__(what, expected=expected, found=found, remedy="Try again later.")
+
+
+class Expired(DiffesError):
+    """A request was not done when its caller's time was over."""
 
 
 class NotReady(DiffesError):

@@ -1,6 +1,6 @@
 """What executes subgraphs. A backend is small: condition, denoise, decode, close."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Protocol, runtime_checkable
 
 from torch import Tensor
@@ -18,6 +18,10 @@ class Backend(Protocol):
     @property
     def name(self) -> str:
         """The backend's word in configuration, metrics and manifests."""
+
+    @property
+    def buckets(self) -> Sequence[int]:
+        """Row counts that a step is padded to; none if it is run as it comes."""
 
     def condition(self, timesteps: Tensor, labels: Tensor) -> dict[str, Tensor]:
         """timesteps [N] float32, labels [N] int64 → each condition [N, ...]."""

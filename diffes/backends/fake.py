@@ -29,6 +29,7 @@ class FakeBackend:
     name: str = "fake"
     calls: list[Call] = field(default_factory=list)
     closed: bool = False
+    buckets: tuple[int, ...] = ()
 
     def condition(self, timesteps: Tensor, labels: Tensor) -> dict[str, Tensor]:
         """timesteps [N] float32, labels [N] int64 → `modulation` [N, 2]."""

@@ -1,6 +1,6 @@
 """ONNX Runtime: one session per graph, all on the blob's mapped pages."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from torch import Tensor
@@ -16,6 +16,7 @@ class OnnxRuntimeBackend:
     """Every session is opened at once, so that what cannot run is refused before the first request."""
 
     name = "onnxruntime"
+    buckets: Sequence[int] = ()
 
     def __init__(self, bundle: Bundle, device: str = "cpu", threads: int | None = None) -> None:
         manifest = bundle.manifest

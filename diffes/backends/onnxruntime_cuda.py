@@ -1,6 +1,6 @@
 """ONNX Runtime on a GPU: every graph on one buffer of weights, steps replayed as CUDA graphs by bucket."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TypeVar
 
 import torch
@@ -24,6 +24,7 @@ class OnnxRuntimeCudaBackend:
     """Every session is opened at once, so that what cannot run is refused before the first request."""
 
     name = "onnxruntime"
+    buckets: Sequence[int] = ()
 
     def __init__(self, bundle: Bundle, device: str) -> None:
         self._device = device_named(device)

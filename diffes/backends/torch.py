@@ -4,13 +4,13 @@ On a CPU the views are of the mapped file. A GPU holds the blob as one buffer; t
 Those of 16-bit bundles take the fastest kernels for their shapes (diffes/kernels/), measured when they are recorded.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import torch
 from torch import Tensor, nn
 
 from diffes.backends.base import Conditions
-from diffes.backends.buckets import in_pieces
+from diffes.backends.buckets import BUCKETS, in_pieces
 from diffes.backends.device_blob import DeviceBlob
 from diffes.backends.recorded import RecordedSteps, fastest_recorder
 from diffes.bundle import Bundle
@@ -28,6 +28,7 @@ class TorchBackend:
         if threads is not None:
             torch.set_num_threads(threads)  # PyTorch knows one number for the whole process
         self._dtype = bundle.dtype
+        self.buckets: Sequence[int] = BUCKETS if self._device.type == "cuda" else ()
         manifest, architecture = bundle.manifest, bundle.architecture
         on_gpu = self._device.type == "cuda"
         self._mapped = None if on_gpu else bundle.blob

@@ -1,7 +1,7 @@
 """Triton: subgraphs run in a tritonserver that hosts the same bundle, on this host or another."""
 
 import weakref
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import torch
@@ -28,6 +28,7 @@ class TritonBackend:
     """
 
     name = "triton"
+    buckets: Sequence[int] = ()  # the server's own, if it has any
 
     def __init__(self, bundle: Bundle, device: str, threads: int | None = None) -> None:
         """`device` is an address as `Address.parse` reads it; BackendError if nothing there can serve this bundle."""

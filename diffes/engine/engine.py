@@ -5,7 +5,7 @@ admits, chooses, denoises and decodes.
 """
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from functools import lru_cache, partial
 from threading import Thread
@@ -13,14 +13,17 @@ from time import perf_counter
 
 from diffes.backends.base import Backend
 from diffes.bundle import Bundle
-from diffes.engine.batch import choose
+from diffes.engine.admission import Forecast, OfferedLoad, require_time
+from diffes.engine.costs import StepCosts
 from diffes.engine.job import ImageState, Job
-from diffes.engine.observer import Observer, Outcome, Silent, StepReport
+from diffes.engine.observer import Ending, Observer, Outcome, Silent, StepReport
 from diffes.engine.path import find_path
+from diffes.engine.policies import POLICIES
 from diffes.engine.queue import BoundedQueue
-from diffes.engine.request import Limits, Request, Result, resolve
+from diffes.engine.request import Limits, Listener, Request, Result, resolve
+from diffes.engine.scheduling import Situation, choose
 from diffes.engine.step import condition, decode, start, take_step
-from diffes.errors import EngineError, Overloaded
+from diffes.errors import DiffesError, EngineError, Expired, InvalidInput, Overloaded
 
 logger = logging.getLogger(__name__)
 
@@ -29,15 +32,34 @@ class Engine:
     """Serves requests on one backend, which it owns from `start` to `close`."""
 
     def __init__(
-        self, bundle: Bundle, backend: Backend, limits: Limits | None = None, observer: Observer | None = None
+        self,
+        bundle: Bundle,
+        backend: Backend,
+        limits: Limits | None = None,
+        observer: Observer | None = None,
+        *,
+        costs: StepCosts | None = None,
+        policy: str = "catch-up",
+        clock: Callable[[], float] = perf_counter,
     ) -> None:
+        """`costs` of steps decide what goes together; without, a step is taken to cost the same for many as for one.
+
+        InvalidInput for an unknown policy. `clock` tells seconds.
+        """
+        if policy not in POLICIES:
+            raise InvalidInput("policy", expected=f"one of {', '.join(POLICIES)}", found=policy)
         self.bundle = bundle
         self.limits = limits or Limits()
         self._backend = backend
         self._observer: Observer = observer or Silent()
+        self._clock = clock
+        self._costs = costs or StepCosts({})
+        self._policy = POLICIES[policy](self._costs, self.limits.batch)
+        self._forecast = Forecast(self._costs, self.limits.batch)
+        self._load = OfferedLoad()
         self._queue: BoundedQueue[Job] = BoundedQueue(self.limits.queue, gone=lambda job: job.gone)
+        self._jobs: dict[str, Job] = {}  # that are not done, by request id
         self._running: list[ImageState] = []  # in order of admission; replaced, never changed in place
-        self._image_step_seconds = 0.0  # of late; what forecasts are made of
         self._stopping = False
         self._path = lru_cache(maxsize=256)(partial(find_path, bundle))
         self._thread = Thread(target=self._run, name="diffes-engine", daemon=True)
@@ -51,28 +73,39 @@ class Engine:
         """Whether the engine's thread runs."""
         return self._thread.is_alive()
 
-    def submit(self, request: Request) -> Future[Result]:
-        """Queue a request from any thread.
+    def submit(self, request: Request, listener: Listener | None = None) -> Future[Result]:
+        """Queue a request from any thread; `listener` hears of its steps.
 
-        InvalidInput names the field that is wrong; Overloaded if the queue is full; EngineError if closed. The
-        future ends in a Result, or in the EngineError of this request; cancelling it frees its place.
+        InvalidInput names the field that is wrong; Overloaded if the queue is full or the forecast too long;
+        EngineError if closed. The future ends in a Result, or in the error of this request; cancelling it frees its
+        place.
         """
         resolved = resolve(request, self.bundle, self.limits)
-        job = Job(resolved, self._path(resolved.schedule, resolved.steps, resolved.guidance != 1))
-        job.future.add_done_callback(lambda _: self._observer.finished(resolved.schedule, _outcome(job), _age(job)))
+        path = self._path(resolved.schedule, resolved.steps, resolved.guidance != 1)
+        job = Job(resolved, path, self._clock(), listener)
         try:
+            require_time(job, self.limits, self.backlog_seconds(), self._forecast.own(job))
+            if resolved.id:
+                self._jobs[resolved.id] = job
+            job.future.add_done_callback(lambda _: self._ended(job))
             self._queue.put(job)
-        except Overloaded:
-            self._observer.finished(resolved.schedule, "rejected", _age(job))
+        except DiffesError as error:
+            self._jobs.pop(resolved.id, None)
+            if isinstance(error, Overloaded):
+                self._observer.finished(Ending(resolved.schedule, "rejected", 0.0, 0, error.reason))
             raise
+        self._load.add(self._forecast.work(job), job.arrived)
         self._report_load()
         return job.future
 
+    def cancel(self, request_id: str) -> bool:
+        """Drop a request before its next step; False if none of that id is inside."""
+        job = self._jobs.get(request_id)
+        return job is not None and job.future.cancel()
+
     def backlog_seconds(self) -> float:
-        """Forecast of the time that all steps now in the engine will take, at the speed of late."""
-        waiting = sum(len(job.path.keys) * job.request.images for job in self._queue.waiting())
-        running = sum(len(image.job.path.keys) - image.step for image in self._running)
-        return (waiting + running) * self._image_step_seconds
+        """Forecast of the time that all steps now in the engine will take."""
+        return self._forecast.seconds(self._queue.waiting(), self._running)
 
     def close(self, *, drain: bool = True) -> None:
         """Refuse new requests; answer those inside, or with `drain=False` fail them; then free the backend."""
@@ -85,10 +118,12 @@ class Engine:
 
     def step(self) -> None:
         """One turn: who left, who comes in, which images go together, one step of them, which are finished."""
+        self._drop_expired()
         self._running = [image for image in self._running if not image.job.gone]
         self._admit()
-        batch = choose(self._running, self.limits.batch)
+        batch = self._choose()
         self._denoise(batch)
+        self._show([image for image in batch if not image.job.gone])
         self._finish([image for image in batch if image.done and not image.job.gone])
         self._running = [image for image in self._running if not image.done and not image.job.gone]
         self._report_load()
@@ -105,10 +140,17 @@ class Engine:
                 EngineError("the engine stopped before the request was done", remedy="Send it again.")
             )
 
+    def _drop_expired(self) -> None:
+        now = self._clock()
+        for job in [*self._queue.waiting(), *dict.fromkeys(image.job for image in self._running)]:
+            if job.due <= now:
+                limit, seconds = f"{job.request.timeout:g} seconds", f"{now - job.arrived:.3g} seconds"
+                job.fail(Expired("the request was not done in time", expected=limit, found=seconds))
+
     def _admit(self) -> None:
         """Take requests in while there is room; one that is larger than the room waits for an empty engine."""
         while job := self._queue.take(self._fits):
-            job.admitted = perf_counter()
+            job.admitted = self._clock()
             self._observer.admitted(job.admitted - job.arrived)
             try:
                 job.conditions = condition(self._backend, job, self.bundle.architecture.classes)
@@ -122,56 +164,80 @@ class Engine:
         room = images <= self.limits.running and held + job.path.conditions <= self.limits.conditions
         return room or not self._running
 
+    def _choose(self) -> list[ImageState]:
+        now = self._clock()
+        waiting = sum(job.request.images for job in self._queue.waiting())
+        situation = Situation(now, waiting, self._load.share(now))
+        batch = choose(self._running, self._policy, self._costs, self.limits.batch, situation)
+        going = set(map(id, batch))
+        for image in self._running:
+            image.passed_over = 0 if id(image) in going else image.passed_over + 1
+        return batch
+
     def _denoise(self, batch: Sequence[ImageState]) -> None:
         if not batch:
             return
         standing = [(image.job, image.stage) for image in batch]
-        subgraph, guided = batch[0].key.subgraph, batch[0].key.guided
-        began = perf_counter()
+        key = batch[0].key
+        began = self._clock()
         try:
             unsound = take_step(self._backend, batch)
         except Exception as error:  # noqa: BLE001 - whatever a runtime raises, this batch alone ends
             for job, stage in standing:
-                job.fail(_failure(f"stage {stage.stage} failed on subgraph {subgraph}", error))
+                job.fail(_failure(f"stage {stage.stage} failed on subgraph {key.subgraph}", error))
             return
-        seconds = perf_counter() - began
+        seconds = self._clock() - began
         for image in unsound:
-            where = f"stage {image.stage.stage} failed on subgraph {subgraph}"
+            where = f"stage {image.stage.stage} failed on subgraph {key.subgraph}"
             image.job.fail(EngineError(where, expected="finite values", found="NaN or infinity"))
         for job in {image.job for image in batch}:
             job.note({stage.stage for other, stage in standing if other is job}, seconds, len(batch))
-        self._learn_speed(seconds / len(batch))
+        rows = key.rows(len(batch))
+        self._costs.observe(key.subgraph, rows, seconds)
         stages = tuple(dict.fromkeys(stage for _, stage in standing))
-        rows = len(batch) * (2 if guided else 1)
-        self._observer.stepped(StepReport(subgraph, stages, len(batch), rows, seconds))
+        self._observer.stepped(StepReport(key.subgraph, stages, len(batch), rows, seconds))
 
-    def _learn_speed(self, seconds: float) -> None:
-        known = self._image_step_seconds
-        self._image_step_seconds = known + _RECENT * (seconds - known) if known else seconds
+    def _show(self, images: Sequence[ImageState]) -> None:
+        """Tell callers who listen how far their images are, and what they will be."""
+        for image in images:
+            image.tell_progress()
+        shown = [image for image in images if image.preview_index is not None]
+        if not shown:
+            return
+        try:
+            pixels = decode(self._backend, [image.clean for image in shown])
+        except Exception as error:  # noqa: BLE001 - whatever a runtime raises, these requests alone end
+            for image in shown:
+                image.job.fail(_failure("the decoder failed on a preview", error))
+            return
+        for image, seen in zip(shown, pixels, strict=True):
+            image.tell_preview(seen)
 
     def _finish(self, images: Sequence[ImageState]) -> None:
         if not images:
             return
         try:
-            decoded = decode(self._backend, images)
+            decoded = decode(self._backend, [image.latents for image in images])
         except Exception as error:  # noqa: BLE001 - whatever a runtime raises, these requests alone end
             for image in images:
                 image.job.fail(_failure("the decoder failed", error))
             return
         for image, pixels in zip(images, decoded, strict=True):
             image.job.decoded[image.index] = pixels
-            image.job.finish_if_complete()
+            image.job.finish_if_complete(self._clock())
 
     def _fail_everything(self, error: EngineError) -> None:
         for job in [*self._queue.waiting(), *(image.job for image in self._running)]:
             job.fail(error)
         self._running = []
 
+    def _ended(self, job: Job) -> None:
+        self._jobs.pop(job.request.id, None)
+        seconds = self._clock() - job.arrived
+        self._observer.finished(Ending(job.request.schedule, _outcome(job), seconds, job.steps))
+
     def _report_load(self) -> None:
         self._observer.load(waiting=len(self._queue.waiting()), running=len(self._running))
-
-
-_RECENT = 0.1  # weight of the newest step in the speed of late
 
 
 def _failure(what: str, error: Exception) -> EngineError:
@@ -183,8 +249,7 @@ def _failure(what: str, error: Exception) -> EngineError:
 def _outcome(job: Job) -> Outcome:
     if job.future.cancelled():
         return "cancelled"
-    return "failed" if job.future.exception() else "done"
-
-
-def _age(job: Job) -> float:
-    return perf_counter() - job.arrived
+    error = job.future.exception()
+    if isinstance(error, Expired):
+        return "expired"
+    return "failed" if error else "done"

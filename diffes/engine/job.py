@@ -1,17 +1,16 @@
-"""A request inside the engine: its path, its images between steps, its answer."""
+"""A request inside the engine: its path, its images between steps, what its caller is told."""
 
 from collections.abc import Iterable
 from concurrent.futures import Future
 from dataclasses import dataclass, field
-from time import perf_counter
 
 import torch
 from torch import Tensor
 
-from diffes.engine.batch import BatchKey
 from diffes.engine.observer import StageOf
 from diffes.engine.path import Path
-from diffes.engine.request import ResolvedRequest, Result, StageTiming, Timings
+from diffes.engine.request import Listener, Preview, Progress, ResolvedRequest, Result, StageTiming, Timings
+from diffes.engine.scheduling import BatchKey
 from diffes.sampling import Step
 
 
@@ -24,13 +23,18 @@ class _StageClock:
 
 @dataclass(eq=False, slots=True)
 class Job:
-    """One admitted or waiting request. The engine's thread alone changes it; `future` is the caller's end."""
+    """One admitted or waiting request. The engine's thread alone changes it; `future` is the caller's end.
+
+    Times are seconds on the engine's clock.
+    """
 
     request: ResolvedRequest
     path: Path
+    arrived: float
+    listener: Listener | None = None
     future: Future[Result] = field(default_factory=Future)
-    arrived: float = field(default_factory=perf_counter)
     admitted: float = 0.0
+    steps: int = 0  # that its images have taken, each counted
     conditions: dict[str, Tensor] = field(default_factory=dict)  # each [1 or 2 (unconditional), steps, ...]
     decoded: dict[int, Tensor] = field(default_factory=dict)  # image index -> [3, H, W]
     clocks: dict[int, _StageClock] = field(default_factory=dict)
@@ -39,6 +43,11 @@ class Job:
     def gone(self) -> bool:
         """Whether nobody waits for this request any more."""
         return self.future.done()
+
+    @property
+    def due(self) -> float:
+        """When its caller's time is over."""
+        return self.arrived + self.request.timeout
 
     def note(self, stages: Iterable[int], seconds: float, images: int) -> None:
         """Count one denoiser call for each stage in which images of this request stood."""
@@ -53,19 +62,19 @@ class Job:
         if not self.gone and self.future.set_running_or_notify_cancel():
             self.future.set_exception(error)
 
-    def finish_if_complete(self) -> None:
+    def finish_if_complete(self, now: float) -> None:
         """Answer with the images in order, once all are decoded."""
         if len(self.decoded) < self.request.images or self.gone:
             return
         images = torch.stack([self.decoded[index] for index in range(self.request.images)])
         if self.future.set_running_or_notify_cancel():
-            self.future.set_result(Result(images, self.request, self._timings()))
+            self.future.set_result(Result(images, self.request, self._timings(now)))
 
-    def _timings(self) -> Timings:
+    def _timings(self, now: float) -> Timings:
         stages = self.path.route.stages
         return Timings(
             queue_seconds=self.admitted - self.arrived,
-            total_seconds=perf_counter() - self.arrived,
+            total_seconds=now - self.arrived,
             stages=tuple(
                 StageTiming(stage, stages.count(stage), clock.seconds, clock.images / clock.steps)
                 for stage, clock in sorted(self.clocks.items())
@@ -82,16 +91,50 @@ class ImageState:
     latents: Tensor
     clean: Tensor
     step: int = 0
+    passed_over: int = 0  # steps of others since its last one
 
     @property
     def done(self) -> bool:
         """Whether every step is taken."""
-        return self.step == len(self.job.path.keys)
+        return self.step == len(self.keys)
+
+    @property
+    def keys(self) -> tuple[BatchKey, ...]:
+        """What each of its steps needs."""
+        return self.job.path.keys
 
     @property
     def key(self) -> BatchKey:
         """What its next step needs."""
         return self.job.path.keys[self.step]
+
+    @property
+    def alone(self) -> bool:
+        """Whether it shares its steps with nobody."""
+        return self.job.request.deterministic
+
+    @property
+    def due(self) -> float:
+        """When its caller's time is over."""
+        return self.job.due
+
+    @property
+    def preview_index(self) -> int | None:
+        """Which preview its caller is to see now, if any."""
+        wanted = self.job.path.preview_steps(self.job.request.previews) if self.job.request.previews else ()
+        return wanted.index(self.step) if self.job.listener is not None and self.step in wanted else None
+
+    def tell_progress(self) -> None:
+        """The last step is taken."""
+        if self.job.listener is not None:
+            stage = self.job.path.route.stages[self.step - 1]
+            self.job.listener(Progress(self.index, self.step, len(self.keys), stage))
+
+    def tell_preview(self, pixels: Tensor) -> None:
+        """What the image would be by now, [3, H, W]."""
+        index = self.preview_index
+        if self.job.listener is not None and index is not None:
+            self.job.listener(Preview(self.index, index, pixels))
 
     @property
     def at(self) -> Step:

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Literal, NamedTuple, Protocol
 
-Outcome = Literal["done", "failed", "cancelled", "rejected"]
+Outcome = Literal["done", "failed", "cancelled", "expired", "rejected"]
 
 
 class StageOf(NamedTuple):
@@ -24,6 +24,17 @@ class StepReport:
     seconds: float
 
 
+@dataclass(frozen=True, slots=True)
+class Ending:
+    """A request's end: `seconds` after it came, `steps` after the images of it had taken so many."""
+
+    schedule: str
+    outcome: Outcome
+    seconds: float
+    steps: int
+    reason: str = ""  # of a rejection
+
+
 class Observer(Protocol):
     """Called from the engine's thread (and `load`, `finished` from a caller's); must be quick and never raise."""
 
@@ -36,8 +47,8 @@ class Observer(Protocol):
     def stepped(self, step: StepReport) -> None:
         """A batch took one step."""
 
-    def finished(self, schedule: str, outcome: Outcome, seconds: float) -> None:
-        """A request got its answer, `seconds` after it came."""
+    def finished(self, ending: Ending) -> None:
+        """A request got its answer, or its caller left."""
 
 
 class Silent:
@@ -52,5 +63,5 @@ class Silent:
     def stepped(self, step: StepReport) -> None:
         """Nothing."""
 
-    def finished(self, schedule: str, outcome: Outcome, seconds: float) -> None:
+    def finished(self, ending: Ending) -> None:
         """Nothing."""

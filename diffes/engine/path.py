@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from diffes.bundle import Bundle
-from diffes.engine.batch import BatchKey
+from diffes.engine.scheduling import BatchKey
 from diffes.router import Route, route
 from diffes.sampling import Trajectory
 
@@ -20,6 +20,17 @@ class Path:
     def conditions(self) -> int:
         """Rows of conditions that all steps need, the unconditional ones included."""
         return len(self.keys) * (2 if self.keys[0].guided else 1)
+
+    def preview_steps(self, wanted: int) -> tuple[int, ...]:
+        """After how many steps to show what the image will be: where stages end, `wanted` of them, evenly spread.
+
+        Fewer if there are fewer such places; never after the last step, which is the image.
+        """
+        stages = self.route.stages
+        ends = [step for step in range(1, len(stages)) if stages[step] != stages[step - 1]]
+        if wanted >= len(ends):
+            return tuple(ends)
+        return tuple(ends[round((place + 1) * (len(ends) + 1) / (wanted + 1)) - 1] for place in range(wanted))
 
 
 def find_path(bundle: Bundle, schedule: str, steps: int, guided: bool) -> Path:

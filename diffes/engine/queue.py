@@ -29,9 +29,9 @@ class BoundedQueue(Generic[Item]):
             if len(self._items) >= self._limit:
                 raise Overloaded(
                     "the queue is full",
+                    reason="queue_full",
                     expected=f"at most {self._limit} waiting requests",
                     found=len(self._items),
-                    remedy="Try again later.",
                 )
             self._items.append(item)
             self._changed.notify_all()

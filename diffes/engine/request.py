@@ -1,6 +1,8 @@
 """What a caller asks of the engine, and what comes back."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from math import inf
 
 from torch import Tensor
 
@@ -10,6 +12,7 @@ from diffes.errors import InvalidInput
 MAX_SEED = 2**32 - 1  # torch's CPU generator reads 32 bits: a larger seed would repeat a smaller one's noise
 MAX_IMAGES = 16  # of one request
 MAX_GUIDANCE = 20.0
+MAX_PREVIEWS = 16
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -20,6 +23,7 @@ class Limits:
     running: int = 32  # images between two steps: the choice the batches are made from
     conditions: int = 4096  # steps, of all running requests and branches, whose conditions are held in memory
     queue: int = 64  # requests that wait for admission
+    backlog: float = inf  # seconds that everything inside may need, by forecast, for one more to be let in
     images: int = MAX_IMAGES  # of one request
     guidance: float = MAX_GUIDANCE
 
@@ -27,13 +31,17 @@ class Limits:
         for name in ("batch", "running", "conditions", "queue", "images"):
             if getattr(self, name) < 1:
                 raise InvalidInput(name, expected="1 or more", found=getattr(self, name))
+        if not self.backlog > 0:
+            raise InvalidInput("backlog", expected="more than 0 seconds", found=self.backlog)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Request:
     """`images` images of one label; image j starts from noise seeded with `seed + j`.
 
-    `steps` and `guidance` default to the schedule's sampler, `schedule` to the bundle's default.
+    `steps` and `guidance` default to the schedule's sampler, `schedule` to the bundle's default. `timeout` seconds
+    after it came it is dropped, or refused at once if the forecast is worse. A `deterministic` request shares no step
+    with others, so that its bits depend on it alone. `previews` images are shown on the way, at stages' ends.
     """
 
     label: int
@@ -42,7 +50,32 @@ class Request:
     steps: int | None = None
     guidance: float | None = None
     schedule: str | None = None
+    timeout: float | None = None
+    deterministic: bool = False
+    previews: int = 0
     id: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """An image of a request has taken `step` of `steps` steps, the last one in `stage`."""
+
+    image: int
+    step: int
+    steps: int
+    stage: int
+
+
+@dataclass(frozen=True, slots=True)
+class Preview:
+    """What an image would be if its trajectory ended now: pixels [3, H, W] in [-1, 1] on the CPU."""
+
+    image: int
+    index: int  # of this image's previews
+    pixels: Tensor
+
+
+Listener = Callable[[Progress | Preview], None]  # called from the engine's thread: must be quick and never raise
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -55,7 +88,10 @@ class ResolvedRequest:
     steps: int
     guidance: float
     schedule: str
-    id: str
+    timeout: float = inf
+    deterministic: bool = False
+    previews: int = 0
+    id: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,6 +131,9 @@ def resolve(request: Request, bundle: Bundle, limits: Limits) -> ResolvedRequest
     guidance = sampler.guidance if request.guidance is None else request.guidance
     if not 1 <= guidance <= limits.guidance:
         raise InvalidInput("guidance", expected=f"1..{limits.guidance:g}", found=guidance)
+    if request.timeout is not None and not request.timeout > 0:
+        raise InvalidInput("timeout", expected="more than 0 seconds", found=request.timeout)
+    _within("previews", request.previews, 0, MAX_PREVIEWS)
     return ResolvedRequest(
         label=request.label,
         seed=request.seed,
@@ -102,6 +141,9 @@ def resolve(request: Request, bundle: Bundle, limits: Limits) -> ResolvedRequest
         steps=sampler.steps if request.steps is None else request.steps,
         guidance=guidance,
         schedule=request.schedule or bundle.default,
+        timeout=inf if request.timeout is None else request.timeout,
+        deterministic=request.deterministic,
+        previews=request.previews,
         id=request.id,
     )
 

@@ -52,13 +52,14 @@ def take_step(backend: Backend, batch: Sequence[ImageState]) -> list[ImageState]
     for image, good, after, clean in moved:
         if good:
             image.latents, image.clean, image.step = after, clean, image.step + 1
+            image.job.steps += 1
     return [image for image, good in zip(batch, finite, strict=True) if not good]
 
 
 @torch.no_grad()
-def decode(backend: Backend, images: Sequence[ImageState]) -> Tensor:
-    """Finished latents to images [B, 3, H, W] on the CPU."""
-    return backend.decode(torch.stack([image.latents for image in images])).float().cpu()
+def decode(backend: Backend, latents: Sequence[Tensor]) -> Tensor:
+    """Latents of images, each [C, h, w], to pixels [B, 3, H, W] on the CPU."""
+    return backend.decode(torch.stack(list(latents))).float().cpu()
 
 
 def _conditions(batch: Sequence[ImageState], branches: int) -> dict[str, Tensor]:

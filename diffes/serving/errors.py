@@ -7,7 +7,7 @@ from typing import NamedTuple
 from starlette.exceptions import HTTPException
 from starlette.responses import JSONResponse
 
-from diffes.errors import DiffesError, EngineError, InvalidInput, NotReady, Overloaded
+from diffes.errors import DiffesError, EngineError, Expired, InvalidInput, NotReady, Overloaded
 from diffes.serving.schema import MalformedBody
 
 logger = logging.getLogger(__name__)
@@ -23,6 +23,7 @@ _KINDS: dict[type[DiffesError], _Kind] = {
     MalformedBody: _Kind(400, "invalid_request_error", "malformed_json"),
     InvalidInput: _Kind(422, "invalid_request_error", "invalid_value"),
     Overloaded: _Kind(429, "overloaded_error", "queue_full"),
+    Expired: _Kind(504, "timeout_error", "deadline_exceeded"),
     NotReady: _Kind(503, "unavailable_error", "not_ready"),
     EngineError: _Kind(500, "server_error", "engine_failed"),
 }
@@ -36,12 +37,17 @@ _STATUSES: dict[int, tuple[str, str]] = {
 def answer(error: DiffesError, *, retry_after: float = 1.0) -> JSONResponse:
     """A DiffesError as a response; 429 and 503 say when to come back (seconds)."""
     kind = next((_KINDS[cls] for cls in type(error).__mro__ if cls in _KINDS), _KINDS[EngineError])
-    if kind.status >= 500 and kind.status != 503:
+    if kind.status == 500:
         logger.error("request failed: %s", error)
-    headers = {"Retry-After": str(min(max(ceil(retry_after), 1), 120))} if kind.status in (429, 503) else None
+    headers = {}
+    if kind.status in (429, 503):
+        headers["Retry-After"] = str(min(max(ceil(retry_after), 1), 120))
+    if kind.status == 504:
+        headers["x-should-retry"] = "false"  # the openai clients would send it twice more, to expire again
     param = error.field if isinstance(error, InvalidInput) else None
+    code = error.reason if isinstance(error, Overloaded) else kind.code
     message = error.what if kind.status == 500 else str(error)  # what a runtime raised is for the log
-    return _response(kind.status, message, kind.type, kind.code, param, headers)
+    return _response(kind.status, message, kind.type, code, param, headers)
 
 
 def answer_http(error: HTTPException) -> JSONResponse:

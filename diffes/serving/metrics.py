@@ -14,14 +14,16 @@ from prometheus_client.multiprocess import mark_process_dead
 
 from diffes import __version__
 from diffes.bundle import Bundle
-from diffes.engine.observer import Outcome, StageOf, StepReport
+from diffes.engine.observer import Ending, Outcome, StageOf, StepReport
 from diffes.schedule import executed_steps
 
 _STEP_SECONDS = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10)
 _QUEUE_SECONDS = (0.001, 0.01, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120)
 _REQUEST_SECONDS = (0.05, 0.1, 0.25, 0.5, 1, 2, 5, 10, 20, 30, 60, 120, 300)
 _ROWS = (1, 2, 4, 8, 16, 32, 64, 128)
-_OUTCOMES: tuple[Outcome, ...] = ("done", "failed", "cancelled", "rejected")
+_OUTCOMES: tuple[Outcome, ...] = ("done", "failed", "cancelled", "expired", "rejected")
+_REJECTIONS = ("queue_full", "backlog", "deadline")
+_WASTEFUL: tuple[Outcome, ...] = ("failed", "cancelled", "expired")
 
 
 class Metrics:
@@ -50,6 +52,18 @@ class Metrics:
             registry=registry,
         )
         self._total = Counter("diffes_requests_total", "Requests by how they ended.", ["status"], registry=registry)
+        self._rejected = Counter(
+            "diffes_rejected_total",
+            "Requests refused for want of room, by what was full.",
+            ["reason"],
+            registry=registry,
+        )
+        self._wasted = Counter(
+            "diffes_wasted_steps_total",
+            "Steps of images that nobody got, by how their request ended.",
+            ["status"],
+            registry=registry,
+        )
         self._waiting = _gauge("diffes_queue_depth", "Requests waiting for admission.", registry)
         self._running = _gauge("diffes_images_running", "Images between two steps.", registry)
         self._weights = _constant(
@@ -65,6 +79,10 @@ class Metrics:
             self._steps.labels(stage.schedule, str(stage.stage), backend)
         for status in (*_OUTCOMES, "invalid"):
             self._total.labels(status)
+        for reason in _REJECTIONS:
+            self._rejected.labels(reason)
+        for outcome in _WASTEFUL:
+            self._wasted.labels(outcome)
         for schedule in bundle.manifest.schedules:
             for outcome in _OUTCOMES:
                 self._requests.labels(schedule, outcome)
@@ -88,10 +106,14 @@ class Metrics:
         for stage in step.stages:
             self._steps.labels(stage.schedule, str(stage.stage), self._backend).observe(step.seconds)
 
-    def finished(self, schedule: str, outcome: Outcome, seconds: float) -> None:
-        """A request got its answer."""
-        self._total.labels(outcome).inc()
-        self._requests.labels(schedule, outcome).observe(seconds)
+    def finished(self, ending: Ending) -> None:
+        """A request got its answer, or its caller left."""
+        self._total.labels(ending.outcome).inc()
+        self._requests.labels(ending.schedule, ending.outcome).observe(ending.seconds)
+        if ending.outcome == "rejected":
+            self._rejected.labels(ending.reason).inc()
+        elif ending.outcome in _WASTEFUL:
+            self._wasted.labels(ending.outcome).inc(ending.steps)
 
     def invalid(self) -> None:
         """A request was refused before the engine saw it."""

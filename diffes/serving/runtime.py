@@ -7,8 +7,8 @@ from typing import NamedTuple
 from diffes.backends import open_backend
 from diffes.backends.base import Backend
 from diffes.bundle import Bundle
+from diffes.engine.costs import StepCosts
 from diffes.engine.engine import Engine
-from diffes.engine.request import Limits
 from diffes.errors import NotReady
 from diffes.files import sha256_of
 from diffes.manifest import MANIFEST
@@ -81,15 +81,16 @@ class Runtime:
             backend = open_backend(settings.backend, bundle, settings.device, settings.threads)
             bundle_id = bundle_id_of(bundle)
             self.metrics.prepare(bundle, bundle_id, backend.name)
-            warm_up(bundle, backend, settings.limits.batch)
-            self._served = self._engine(bundle, bundle_id, backend, settings.limits)
+            costs = warm_up(bundle, backend, settings.limits.batch)
+            self._served = self._engine(bundle, bundle_id, backend, costs)
             logger.info("serving bundle %s (%s) on %s", settings.bundle, bundle_id, backend.name)
         except Exception as error:
             self._failure = error
             logger.exception("the service cannot start")
 
-    def _engine(self, bundle: Bundle, bundle_id: str, backend: Backend, limits: Limits) -> Served:
-        engine = Engine(bundle, backend, limits, self.metrics)
+    def _engine(self, bundle: Bundle, bundle_id: str, backend: Backend, costs: StepCosts) -> Served:
+        limits, policy = self._settings.limits, self._settings.policy
+        engine = Engine(bundle, backend, limits, self.metrics, costs=costs, policy=policy)
         engine.start()
         return Served(bundle, bundle_id, backend.name, engine)
 

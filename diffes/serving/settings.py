@@ -1,5 +1,6 @@
 """How a service is configured: environment variables, read once."""
 
+from math import inf
 from pathlib import Path
 from typing import Self
 
@@ -7,6 +8,7 @@ from pydantic import Field, ValidationError, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from diffes.backends import BACKENDS
+from diffes.engine.policies import POLICIES
 from diffes.engine.request import Limits
 from diffes.errors import InvalidInput
 
@@ -23,6 +25,8 @@ class Settings(BaseSettings):
     max_batch: int | None = Field(default=None, ge=1)  # images in one step; None: what suits the device
     max_running: int = Field(default=Limits().running, ge=1)  # images between two steps
     max_queue: int = Field(default=Limits().queue, ge=1)  # requests that wait
+    max_backlog: float = Field(default=inf, gt=0)  # seconds of work, by forecast, that may wait before one more request
+    policy: str = "catch-up"  # whose step is next
 
     @field_validator("backend")
     @classmethod
@@ -30,6 +34,13 @@ class Settings(BaseSettings):
         if backend not in BACKENDS:
             raise ValueError(f"one of {', '.join(BACKENDS)}")
         return backend
+
+    @field_validator("policy")
+    @classmethod
+    def _known_policy(cls, policy: str) -> str:
+        if policy not in POLICIES:
+            raise ValueError(f"one of {', '.join(POLICIES)}")
+        return policy
 
     @classmethod
     def from_environment(cls) -> Self:
@@ -51,13 +62,13 @@ class Settings(BaseSettings):
     def limits(self) -> Limits:
         """What the engine may take on."""
         batch = self.max_batch or (_CPU_BATCH if self.device == "cpu" else _ACCELERATOR_BATCH)
-        return Limits(batch=batch, running=self.max_running, queue=self.max_queue)
+        return Limits(batch=batch, running=self.max_running, queue=self.max_queue, backlog=self.max_backlog)
 
 
-# On 2 busy cores a row of the bundled model's step costs 0.65 of its price at 2 rows when 8 go together, and no less
-# when 16 do; on idle ones nothing is gained at all. Larger batches only delay their members.
+# What is largest; how many go together is decided by what steps cost. On 2 busy cores a row of the bundled model's step
+# costs 0.65 of its price at 2 rows when 8 go together, and no less when 16 do.
 _CPU_BATCH = 4
-_ACCELERATOR_BATCH = 16
+_ACCELERATOR_BATCH = 32
 
 
 def _expected(message: str) -> str:

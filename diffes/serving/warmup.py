@@ -1,31 +1,57 @@
-"""Run everything once before the first request, so that none pays for allocation, tuning or lazy loading."""
+"""Run everything before the first request, so that none pays for allocation, tuning or lazy loading; and time it."""
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from time import perf_counter
 
 import torch
+from torch import Tensor
 
 from diffes.backends.base import Backend
 from diffes.bundle import Bundle
+from diffes.engine.costs import StepCosts
+
+_TIMED = 3  # calls of a step, after one that is not; the fastest counts, for others were disturbed
 
 logger = logging.getLogger(__name__)
 
 
-def warm_up(bundle: Bundle, backend: Backend, batch: int) -> None:
-    """One call of every graph at each row count of `warm_rows`."""
-    began = perf_counter()
+def warm_up(bundle: Bundle, backend: Backend, batch: int, clock: Callable[[], float] = perf_counter) -> StepCosts:
+    """Every graph at each row count of `warm_rows`; what steps cost there."""
+    began = clock()
+    seconds: dict[str, dict[int, float]] = {subgraph.id: {} for subgraph in bundle.manifest.subgraphs}
     generator = torch.Generator().manual_seed(0)
-    for rows in warm_rows(batch):
+    for rows in warm_rows(batch, backend.buckets):
         latents = torch.randn(rows, *bundle.architecture.latent_shape, generator=generator)
         timesteps = torch.full((rows,), float(bundle.trajectory(1).timesteps[0]))
         conditions = backend.condition(timesteps, torch.zeros(rows, dtype=torch.int64))
-        for subgraph in bundle.manifest.subgraphs:
-            backend.denoise(subgraph.id, latents, conditions)
+        place = next(iter(conditions.values())).device  # where the engine keeps latents, too
+        for subgraph, known in seconds.items():
+            known[rows] = _fastest(lambda: backend.denoise(subgraph, latents.to(place), conditions), clock)  # noqa: B023
         backend.decode(latents)
-        logger.info("warm at %d rows after %.1f s", rows, perf_counter() - began)
+        logger.info("warm at %d rows after %.1f s", rows, clock() - began)
+    return StepCosts(seconds, backend.buckets)
 
 
-def warm_rows(batch: int) -> Sequence[int]:
-    """One image and a full batch, each plain and guided: batches are not padded, and between these nothing is new."""
-    return sorted({1, 2, batch, 2 * batch})
+def warm_rows(batch: int, buckets: Sequence[int] = ()) -> Sequence[int]:
+    """Row counts from one plain image to a full guided batch: powers of two and the last, or a backend's buckets."""
+    most = 2 * batch
+    return sorted({*_powers(most), batch, most}) if not buckets else [rows for rows in buckets if rows < 2 * most]
+
+
+def _powers(most: int) -> Iterator[int]:
+    rows = 1
+    while rows <= most:
+        yield rows
+        rows *= 2
+
+
+def _fastest(step: Callable[[], Tensor], clock: Callable[[], float]) -> float:
+    """Seconds of a step until its output is there."""
+    step().isfinite().all().item()
+    times = []
+    for _ in range(_TIMED):
+        before = clock()
+        step().isfinite().all().item()  # waits for the device
+        times.append(clock() - before)
+    return min(times)

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 import pytest
 from torch import Tensor
@@ -74,6 +75,7 @@ class MemoryBackend:
     """The bundle's subgraphs computed by a PrunedModel. `calls` lists (subgraph, rows); `before` sees each call."""
 
     name = "memory"
+    buckets: tuple[int, ...] = ()
 
     def __init__(self, bundle: Bundle, model: PrunedModel) -> None:
         self.calls: list[tuple[str, int]] = []
@@ -122,8 +124,8 @@ def engine_with(bundle: Bundle, backend: MemoryBackend) -> Iterator[EngineFactor
     """Make an engine that is not started: a test drives `step` itself, or calls `start`. Closed at the end."""
     made: list[Engine] = []
 
-    def make(limits: Limits | None = None, observer: Observer | None = None) -> Engine:
-        made.append(Engine(bundle, backend, limits, observer))
+    def make(limits: Limits | None = None, observer: Observer | None = None, **options: Any) -> Engine:
+        made.append(Engine(bundle, backend, limits, observer, **options))
         return made[-1]
 
     yield make

@@ -6,7 +6,7 @@ import pytest
 from torch import Tensor
 
 from diffes.engine.engine import Engine
-from diffes.engine.observer import Outcome, Silent, StepReport
+from diffes.engine.observer import Ending, Outcome, Silent, StepReport
 from diffes.engine.request import Request, Result
 
 TOLERANCE = 1e-4  # a GEMM's rows may differ in rounding between batch sizes
@@ -38,7 +38,7 @@ class Recorder(Silent):
     def __init__(self) -> None:
         self.loads: list[tuple[int, int]] = []
         self.steps: list[StepReport] = []
-        self.outcomes: list[tuple[str, Outcome]] = []
+        self.endings: list[Ending] = []
         self.waits = 0
 
     def load(self, *, waiting: int, running: int) -> None:
@@ -51,6 +51,10 @@ class Recorder(Silent):
     def stepped(self, step: StepReport) -> None:
         self.steps.append(step)
 
-    def finished(self, schedule: str, outcome: Outcome, seconds: float) -> None:
-        assert seconds >= 0
-        self.outcomes.append((schedule, outcome))
+    def finished(self, ending: Ending) -> None:
+        assert ending.seconds >= 0
+        self.endings.append(ending)
+
+    @property
+    def outcomes(self) -> list[tuple[str, Outcome]]:
+        return [(ending.schedule, ending.outcome) for ending in self.endings]

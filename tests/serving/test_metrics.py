@@ -9,7 +9,7 @@ import pytest
 from prometheus_client import CollectorRegistry, generate_latest
 
 from diffes.bundle import Bundle
-from diffes.engine.observer import StageOf, StepReport
+from diffes.engine.observer import Ending, StageOf, StepReport
 from diffes.serving.metrics import Metrics, executed_stages, known_endpoints_only
 
 
@@ -34,7 +34,7 @@ def test_every_series_exists_at_zero_before_the_first_request(
     for stage in stages:
         labels = {"schedule": stage.schedule, "stage": str(stage.stage), "backend": "memory"}
         assert registry.get_sample_value("diffes_step_seconds_count", labels) == 0
-    for status in ("done", "failed", "cancelled", "rejected", "invalid"):
+    for status in ("done", "failed", "cancelled", "expired", "rejected", "invalid"):
         assert registry.get_sample_value("diffes_requests_total", {"status": status}) == 0
 
 
@@ -51,11 +51,30 @@ def test_a_step_counts_for_every_stage_it_served_and_its_rows_once(
 
 
 def test_requests_are_timed_by_schedule_and_outcome(metrics: Metrics, registry: CollectorRegistry) -> None:
-    metrics.finished("mixed", "done", 1.5)
-    metrics.finished("mixed", "cancelled", 0.1)
+    metrics.finished(Ending("mixed", "done", 1.5, 4))
+    metrics.finished(Ending("mixed", "cancelled", 0.1, 3))
     labels = {"schedule": "mixed", "status": "done"}
     assert registry.get_sample_value("diffes_request_seconds_sum", labels) == 1.5
     assert registry.get_sample_value("diffes_requests_total", {"status": "cancelled"}) == 1
+
+
+def test_steps_that_nobody_got_an_image_of_are_counted(metrics: Metrics, registry: CollectorRegistry) -> None:
+    for outcome in ("done", "cancelled", "expired", "failed", "cancelled"):
+        metrics.finished(Ending("mixed", outcome, 1.0, 7))
+    wasted = {
+        outcome: registry.get_sample_value("diffes_wasted_steps_total", {"status": outcome})
+        for outcome in ("done", "cancelled", "expired", "failed")
+    }
+    assert wasted == {"done": None, "cancelled": 14, "expired": 7, "failed": 7}
+
+
+def test_a_rejection_says_what_was_full(metrics: Metrics, registry: CollectorRegistry) -> None:
+    metrics.finished(Ending("mixed", "rejected", 0.0, 0, "deadline"))
+    reasons = {
+        reason: registry.get_sample_value("diffes_rejected_total", {"reason": reason})
+        for reason in ("queue_full", "backlog", "deadline")
+    }
+    assert reasons == {"queue_full": 0, "backlog": 0, "deadline": 1}
 
 
 def test_build_and_weights_are_told(metrics: Metrics, registry: CollectorRegistry, bundle: Bundle) -> None:

@@ -95,5 +95,11 @@ def test_a_failed_start_is_not_alive_and_says_why(runtime: Runtime, monkeypatch:
 
 
 def test_warm_up_covers_one_image_and_a_full_batch_plain_and_guided() -> None:
-    assert warm_rows(8) == [1, 2, 8, 16]
+    assert warm_rows(8) == [1, 2, 4, 8, 16]
+    assert warm_rows(3) == [1, 2, 3, 4, 6]
+
+
+def test_warm_up_runs_every_bucket_that_a_batch_can_be_padded_to() -> None:
+    assert warm_rows(3, (1, 2, 4, 8, 16, 32)) == [1, 2, 4, 8]
+    assert warm_rows(4, (1, 2, 4, 8, 16, 32)) == [1, 2, 4, 8]
     assert warm_rows(1) == [1, 2]

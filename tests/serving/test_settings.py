@@ -36,7 +36,7 @@ def test_every_setting_has_its_variable(monkeypatch: pytest.MonkeyPatch) -> None
 def test_an_accelerator_gets_larger_batches(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("DIFFES_BUNDLE", "b")
     monkeypatch.setenv("DIFFES_DEVICE", "cuda:0")
-    assert Settings.from_environment().limits.batch == 16
+    assert Settings.from_environment().limits.batch == 32
 
 
 def test_there_is_no_default_bundle() -> None:

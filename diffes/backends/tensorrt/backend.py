@@ -5,7 +5,7 @@ that were (docs/tensorrt.md). Everything up to it is tested: networks against to
 this module on a stand-in for the runtime that computes with ONNX Runtime on the same addresses.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import torch
 from torch import Tensor
@@ -47,7 +47,8 @@ class TensorRTBackend:
         self._blob: DeviceBlob | None = DeviceBlob(bundle.blob, gpu.device)
         addresses = {graph.file: weight_addresses(graph, entries, self._blob.base) for graph in manifest.graphs}
         graphs = {graph.file: graph for graph in manifest.graphs}
-        specs = engine_specs(bundle, batches_from(None) if batches is None else batches)
+        self.buckets: Sequence[int] = batches_from(None) if batches is None else batches
+        specs = engine_specs(bundle, tuple(self.buckets))
         engines = [LoadedEngine(package, gpu, spec, cache.load(spec, progress)) for spec in specs]
         largest = max(engine.scratch_bytes for engine in engines)
         self._scratch = torch.empty(max(largest, 1), dtype=torch.uint8, device=gpu.device)

@@ -1,0 +1,85 @@
+"""What denoiser calls cost by subgraph and rows: measured before the first request, corrected by what is seen."""
+
+from bisect import bisect_left
+from collections.abc import Mapping, Sequence
+from functools import lru_cache
+from typing import Protocol
+
+from diffes.backends.buckets import pieces
+
+_RECENT = 0.05  # weight of the newest call in the pace of late
+_SANE = 4.0  # times faster or slower than expected: a call further off (a page fault, a sleeping machine) says no more
+
+
+class Call(Protocol):
+    """What a step needs, as far as its cost goes (scheduling.BatchKey)."""
+
+    @property
+    def subgraph(self) -> str:
+        """Its id."""
+
+    def rows(self, images: int, /) -> int:
+        """Of a call for so many images."""
+
+
+class StepCosts:
+    """Seconds of one call: as a table says, times the machine's pace of late. Where nothing is known a call takes as
+    long as the last ones did, whatever its rows: company is then taken to cost nothing.
+
+    `measured` are seconds by rows, by subgraph. `buckets` are the row counts that a backend pads a call to; without
+    them a call of any other number of rows is taken to lie between its measured neighbours.
+    """
+
+    def __init__(self, measured: Mapping[str, Mapping[int, float]], buckets: Sequence[int] = ()) -> None:
+        self._tables = {
+            subgraph: (tuple(sorted(seconds)), tuple(seconds[rows] for rows in sorted(seconds)))
+            for subgraph, seconds in measured.items()
+        }
+        self._buckets = tuple(buckets)
+        self._pace = 1.0
+        self.known = bool(measured)  # or seen: before either, seconds mean nothing
+        self._told = lru_cache(maxsize=4096)(self._by_table)
+        self._ahead = lru_cache(maxsize=1024)(self._remaining_by_table)
+
+    def seconds(self, subgraph: str, rows: int) -> float:
+        """Of one call."""
+        return self._pace * self._told(subgraph, rows)
+
+    def remaining(self, keys: tuple[Call, ...], step: int, company: int = 1) -> float:
+        """Of the steps from `step` on: an image's share, if so many take each of them together."""
+        return self._pace * self._ahead(keys, company)[step]
+
+    def observe(self, subgraph: str, rows: int, seconds: float) -> None:
+        """A call of that kind took so long: all others will have changed with it."""
+        ratio = seconds / self.seconds(subgraph, rows)
+        if not self.known:
+            self._pace = ratio
+            self.known = True
+        elif subgraph in self._tables or not self._tables:
+            self._pace *= min(max(ratio, 1 / _SANE), _SANE) ** _RECENT
+
+    def _by_table(self, subgraph: str, rows: int) -> float:
+        table = self._tables.get(subgraph)
+        if table is None:
+            return 1.0
+        if not self._buckets:
+            return _between(*table, rows)
+        return sum(_between(*table, piece.bucket) for piece in pieces(rows, self._buckets))
+
+    def _remaining_by_table(self, keys: tuple[Call, ...], company: int) -> list[float]:
+        sums = [0.0]
+        for key in reversed(keys):
+            sums.append(sums[-1] + self._told(key.subgraph, key.rows(company)) / company)
+        return sums[::-1]
+
+
+def _between(rows: Sequence[int], seconds: Sequence[float], wanted: int) -> float:
+    """Linear between measured row counts; beyond the last as many seconds a row as there, below the first as it is."""
+    if wanted <= rows[0]:
+        return seconds[0]
+    if wanted >= rows[-1]:
+        return seconds[-1] * wanted / rows[-1]
+    above = bisect_left(rows, wanted)
+    low, high = rows[above - 1], rows[above]
+    share = (wanted - low) / (high - low)
+    return seconds[above - 1] * (1 - share) + seconds[above] * share

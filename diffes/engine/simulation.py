@@ -1,0 +1,65 @@
+"""What a load would feel under a policy, by the costs of its steps: the engine's choices on a clock that costs nothing.
+
+For choosing a policy and a machine before there is one, and for tests of what must hold whatever comes.
+"""
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+from math import inf
+
+from diffes.engine.costs import StepCosts
+from diffes.engine.scheduling import BatchKey
+
+Choose = Callable[[Sequence["Arrival"], float], Sequence["Arrival"]]  # running in order of admission, now → a batch
+
+
+@dataclass(eq=False, slots=True)
+class Arrival:
+    """One image: when it comes, the keys of its steps, and how far it is."""
+
+    at: float
+    keys: tuple[BatchKey, ...]
+    due: float = inf
+    alone: bool = False
+    step: int = 0
+    passed_over: int = 0
+    done_at: float = field(default=inf)
+
+    @property
+    def key(self) -> BatchKey:
+        """What its next step needs."""
+        return self.keys[self.step]
+
+    @property
+    def latency(self) -> float:
+        """Seconds from its coming to its last step's end."""
+        return self.done_at - self.at
+
+
+def simulate(arrivals: Iterable[Arrival], choose: Choose, costs: StepCosts) -> list[list[Arrival]]:
+    """Serve all arrivals, in order of their times, by `choose` → every step's batch; arrivals know their end."""
+    coming = sorted(arrivals, key=lambda arrival: arrival.at)[::-1]
+    running: list[Arrival] = []
+    batches: list[list[Arrival]] = []
+    now = 0.0
+    while coming or running:
+        if not running:
+            now = max(now, coming[-1].at)
+        while coming and coming[-1].at <= now:
+            running.append(coming.pop())
+        batch = list(choose(running, now))
+        batches.append(batch)
+        now += costs.seconds(batch[0].key.subgraph, batch[0].key.rows(len(batch)))
+        _advance(running, batch, now)
+        running = [arrival for arrival in running if arrival.done_at == inf]
+    return batches
+
+
+def _advance(running: Sequence[Arrival], batch: Sequence[Arrival], now: float) -> None:
+    taken = set(map(id, batch))
+    for arrival in running:
+        arrival.passed_over = 0 if id(arrival) in taken else arrival.passed_over + 1
+    for arrival in batch:
+        arrival.step += 1
+        if arrival.step == len(arrival.keys):
+            arrival.done_at = now

@@ -1,0 +1,41 @@
+import pytest
+
+from diffes.engine.costs import StepCosts
+from tests.engine.scenarios import path
+
+TABLE = {"a": {2: 1.0, 4: 1.5, 8: 2.5}}
+
+
+@pytest.mark.parametrize(("rows", "seconds"), [(1, 1.0), (2, 1.0), (3, 1.25), (4, 1.5), (6, 2.0), (8, 2.5), (16, 5.0)])
+def test_between_measured_rows_costs_are_linear_and_beyond_them_as_dear_a_row(rows: int, seconds: float) -> None:
+    assert StepCosts(TABLE).seconds("a", rows) == pytest.approx(seconds)
+
+
+@pytest.mark.parametrize(("rows", "seconds"), [(1, 1.0), (3, 1.5), (5, 2.5), (8, 2.5), (10, 3.5)])
+def test_a_padded_call_costs_what_its_bucket_does(rows: int, seconds: float) -> None:
+    assert StepCosts(TABLE, buckets=(2, 4, 8)).seconds("a", rows) == pytest.approx(seconds)
+
+
+def test_what_is_left_is_the_sum_of_the_steps_left() -> None:
+    costs, keys = StepCosts(TABLE | {"b": {2: 3.0, 4: 4.0}}), path(*"aab")
+    assert [costs.remaining(keys, step) for step in range(4)] == pytest.approx([5.0, 4.0, 3.0, 0.0])
+    assert costs.remaining(keys, 1, company=2) == pytest.approx((1.5 + 4.0) / 2)
+
+
+def test_a_machine_that_slows_down_slows_down_for_every_subgraph() -> None:
+    costs = StepCosts(TABLE | {"b": {2: 3.0}})
+    for _ in range(200):
+        costs.observe("a", 2, 2.0)
+    assert costs.seconds("b", 2) == pytest.approx(6.0, rel=0.01)
+
+
+def test_one_call_that_was_disturbed_hardly_counts() -> None:
+    costs = StepCosts(TABLE)
+    costs.observe("a", 2, 100.0)
+    assert costs.seconds("a", 2) < 1.1
+
+
+def test_where_nothing_is_known_a_call_takes_as_long_as_the_last_ones_whatever_its_rows() -> None:
+    costs = StepCosts({})
+    costs.observe("a", 2, 0.5)
+    assert costs.seconds("b", 64) == costs.seconds("a", 2) == pytest.approx(0.5)

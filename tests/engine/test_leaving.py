@@ -1,0 +1,134 @@
+"""Callers that leave or run out of time: dropped before the next step, the others untouched, the waste counted."""
+
+from concurrent.futures import CancelledError
+
+import pytest
+import torch
+
+from diffes.engine.costs import StepCosts
+from diffes.engine.request import Limits, Request
+from diffes.errors import Expired, InvalidInput, Overloaded
+from tests.engine.conftest import STEPS, EngineFactory, MemoryBackend
+from tests.engine.driving import TOLERANCE, Recorder, drain, run
+
+SECOND_A_STEP = {f"step{number}": {1: 1.0, 64: 1.0} for number in range(2)}
+
+
+class Clock:
+    """Time that passes when it is told to."""
+
+    def __init__(self) -> None:
+        self.now = 100.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
+
+
+@pytest.fixture
+def slow(backend: MemoryBackend, clock: Clock) -> MemoryBackend:
+    """Every step takes a second."""
+
+    def spend(graph: str, _rows: int) -> None:
+        clock.now += graph.startswith("step")
+
+    backend.before = spend
+    return backend
+
+
+def test_a_request_is_cancelled_by_its_id(engine_with: EngineFactory) -> None:
+    engine = engine_with()
+    stays, leaves = (engine.submit(Request(label=0, seed=seed, id=f"img-{seed}")) for seed in range(2))
+    engine.step()
+    assert engine.cancel("img-1")
+    drain(engine, stays)
+    with pytest.raises(CancelledError):
+        leaves.result()
+    (alone,) = run(engine_with(), Request(label=0, seed=0))
+    assert torch.allclose(stays.result().images, alone, atol=TOLERANCE)
+
+
+def test_an_id_that_is_not_inside_cancels_nothing(engine_with: EngineFactory) -> None:
+    engine = engine_with()
+    done = engine.submit(Request(label=0, seed=0, id="img-0"))
+    drain(engine, done)
+    assert not engine.cancel("img-0")
+    assert not engine.cancel("img-1")
+    assert not engine.cancel("")
+
+
+def test_a_client_that_leaves_costs_no_further_step_and_what_it_had_is_counted_as_waste(
+    engine_with: EngineFactory, backend: MemoryBackend
+) -> None:
+    heard = Recorder()
+    engine = engine_with(observer=heard)
+    leaves = engine.submit(Request(label=0, seed=0, images=2))
+    engine.step()
+    engine.step()
+    leaves.cancel()
+    engine.step()
+    assert len(backend.calls) == 2
+    assert [(ending.outcome, ending.steps) for ending in heard.endings] == [("cancelled", 4)]
+
+
+def test_a_request_is_dropped_when_its_time_is_over_and_the_rest_of_its_batch_goes_on(
+    engine_with: EngineFactory, slow: MemoryBackend, clock: Clock
+) -> None:
+    heard = Recorder()
+    engine = engine_with(observer=heard, clock=clock)
+    patient, hasty = engine.submit(Request(label=0, seed=0)), engine.submit(Request(label=1, seed=1, timeout=2.5))
+    drain(engine, patient, hasty)
+    assert patient.result().images.isfinite().all()
+    with pytest.raises(Expired, match=r"not done in time: expected 2\.5 seconds, found 3 seconds"):
+        hasty.result()
+    assert [rows for _, rows in slow.calls] == [4, 4, 4, 2]
+    assert [(ending.outcome, ending.steps) for ending in heard.endings] == [("expired", 3), ("done", STEPS)]
+
+
+def test_a_waiting_request_expires_too(engine_with: EngineFactory, slow: MemoryBackend, clock: Clock) -> None:
+    engine = engine_with(Limits(running=1), clock=clock)
+    first, second = engine.submit(Request(label=0, seed=0)), engine.submit(Request(label=0, seed=1, timeout=1.5))
+    drain(engine, first, second)
+    with pytest.raises(Expired):
+        second.result()
+    assert len(slow.calls) == STEPS
+
+
+def test_what_cannot_be_done_in_time_by_forecast_is_refused_at_the_door(
+    engine_with: EngineFactory, slow: MemoryBackend, clock: Clock
+) -> None:
+    heard = Recorder()
+    engine = engine_with(Limits(batch=1), heard, costs=StepCosts(SECOND_A_STEP), clock=clock)
+    engine.submit(Request(label=0, seed=0, timeout=STEPS + 0.5))
+    with pytest.raises(Overloaded, match="cannot be done in time: expected 6 seconds or less, found a forecast of 8"):
+        engine.submit(Request(label=0, seed=1, timeout=6.0))
+    assert not engine.submit(Request(label=0, seed=1, timeout=9.0)).done()
+    assert [ending.reason for ending in heard.endings] == ["deadline"]
+    assert not slow.calls
+
+
+def test_the_queue_is_bounded_in_seconds_of_forecast(engine_with: EngineFactory) -> None:
+    heard = Recorder()
+    engine = engine_with(Limits(batch=1, backlog=5), heard, costs=StepCosts(SECOND_A_STEP))
+    for seed in range(2):
+        engine.submit(Request(label=0, seed=seed))
+    with pytest.raises(Overloaded, match="too much is waiting: expected at most 5 seconds of work before it, found 8"):
+        engine.submit(Request(label=0, seed=2))
+    assert [ending.reason for ending in heard.endings] == ["backlog"]
+
+
+def test_what_is_inside_is_forecast_in_company(engine_with: EngineFactory) -> None:
+    engine = engine_with(Limits(batch=4), costs=StepCosts(SECOND_A_STEP))
+    for seed in range(8):
+        engine.submit(Request(label=0, seed=seed))
+    assert engine.backlog_seconds() == pytest.approx(8 * STEPS / 4)
+
+
+@pytest.mark.parametrize("timeout", [0, -1, float("nan")])
+def test_a_time_that_is_over_before_it_begins_is_refused(engine_with: EngineFactory, timeout: float) -> None:
+    with pytest.raises(InvalidInput, match="invalid timeout: expected more than 0 seconds"):
+        engine_with().submit(Request(label=0, seed=0, timeout=timeout))

@@ -1,0 +1,91 @@
+"""Who goes together: nothing lost, nothing twice, nobody starved, and company only where it pays."""
+
+from dataclasses import replace
+from math import inf
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from diffes.engine.costs import StepCosts
+from diffes.engine.policies import POLICIES, FullestStage, LeastSlack, OldestFirst
+from diffes.engine.scheduling import Policy, Situation, choose, group_size
+from diffes.engine.simulation import Arrival, simulate
+from tests.engine.scenarios import constant, key, loads, path, proportional, tables
+
+
+@settings(max_examples=10_000, deadline=None)
+@given(loads(), tables(), st.sampled_from(sorted(POLICIES)), st.integers(1, 5), st.floats(0, 2), st.integers(1, 9))
+def test_every_image_takes_every_step_once_and_in_order_and_nobody_starves(
+    load: list[Arrival], costs: StepCosts, name: str, most: int, offered: float, patience: int
+) -> None:
+    policy = POLICIES[name](costs, most)
+    if not isinstance(policy, OldestFirst):
+        policy = replace(policy, patience=patience)  # type: ignore[type-var]
+    taken: dict[int, list[int]] = {id(image): [] for image in load}
+    bound = patience + len(load) if name in ("fullest", "slack") else (patience + 1) * sum(len(i.keys) for i in load)
+
+    def watched(running: list[Arrival], now: float) -> list[Arrival]:
+        batch = choose(running, policy, costs, most, Situation(now, 0, offered))
+        assert 1 <= len(batch) == len(set(map(id, batch))) <= most
+        assert len({image.key for image in batch}) == 1
+        assert len(batch) == 1 or not any(image.alone for image in batch)
+        assert all(any(image is other for other in running) for image in batch)
+        assert all(image.passed_over <= bound for image in running)
+        for image in batch:
+            taken[id(image)].append(image.step)
+        return batch
+
+    simulate(load, watched, costs)  # type: ignore[arg-type]
+    for image in load:
+        assert taken[id(image)] == list(range(len(image.keys)))
+        assert image.at < image.done_at < inf
+
+
+@pytest.mark.parametrize("policy", [FullestStage(patience=3), LeastSlack(constant(a=1, b=1), patience=3)])
+def test_who_was_passed_over_too_often_goes_next(policy: Policy) -> None:
+    """One image on b, never due, among an endless crowd on a that is."""
+    crowd = [Arrival(0.5 * n, path("a"), due=0.5 * n) for n in range(100)]
+    loner = Arrival(0, path("b"))
+    costs = constant(a=1, b=1)
+    simulate([loner, *crowd], lambda running, now: choose(running, policy, costs, 1, Situation(now, 0)), costs)
+    assert loner.done_at <= 3 + 2
+
+
+def test_nobody_waits_longer_than_elders_need_when_the_oldest_goes_first() -> None:
+    costs = constant(a=1, b=1)
+    load = [Arrival(0, path("a", "b") * (1 + n % 3)) for n in range(9)]
+    policy = OldestFirst()
+    simulate(load, lambda running, now: choose(running, policy, costs, 2, Situation(now, 0)), costs)
+    ends = [image.done_at for image in load]
+    for place, end in enumerate(ends):
+        assert end <= sum(len(image.keys) for image in load[: place + 1])
+
+
+def test_nothing_to_run_is_an_empty_batch() -> None:
+    assert choose([], OldestFirst(), constant(a=1), 8, Situation(0, 0)) == []
+
+
+def test_company_that_costs_nothing_is_always_taken() -> None:
+    assert group_size(key("a"), constant(a=1), available=7, inside=7, load=0) == 7
+    assert group_size(key("a"), StepCosts({}), available=7, inside=7, load=0) == 7
+
+
+def test_company_that_saves_nothing_is_never_taken() -> None:
+    for inside in (2, 10, 1000):
+        for load in (0, 0.5, 0.99):
+            assert group_size(key("a"), proportional(a=1), available=4, inside=inside, load=load) == 1
+
+
+def test_a_small_saving_is_taken_only_where_many_wait_or_come() -> None:
+    """Two together take 1.8 times as long as one: of two images both would be done after 1.8 instead of 1 and 2."""
+    costs = StepCosts({"a": {2: 1.0, 4: 1.8}})
+    assert group_size(key("a"), costs, available=2, inside=2, load=0) == 1
+    assert group_size(key("a"), costs, available=2, inside=20, load=0) == 2
+    assert group_size(key("a"), costs, available=2, inside=2, load=0.95) == 2
+
+
+def test_a_bucket_is_filled_before_the_next_one_is_begun() -> None:
+    costs = StepCosts({"a": {2: 1.0, 4: 1.2, 8: 2.0}}, buckets=(2, 4, 8))
+    assert group_size(key("a"), costs, available=3, inside=3, load=0) == 2  # a third would pay for four
+    assert group_size(key("a"), costs, available=4, inside=40, load=0) == 4
