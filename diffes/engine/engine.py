@@ -18,12 +18,12 @@ from diffes.engine.costs import StepCosts
 from diffes.engine.job import ImageState, Job
 from diffes.engine.observer import Ending, Observer, Outcome, Silent, StepReport
 from diffes.engine.path import find_path
-from diffes.engine.policies import POLICIES
+from diffes.engine.policies import DEFAULT, scheduler_named
 from diffes.engine.queue import BoundedQueue
 from diffes.engine.request import Limits, Listener, Request, Result, resolve
-from diffes.engine.scheduling import Situation, choose
+from diffes.engine.scheduling import Scheduler, Situation
 from diffes.engine.step import condition, decode, start, take_step
-from diffes.errors import DiffesError, EngineError, Expired, InvalidInput, Overloaded
+from diffes.errors import DiffesError, EngineError, Expired, Overloaded
 
 logger = logging.getLogger(__name__)
 
@@ -39,22 +39,19 @@ class Engine:
         observer: Observer | None = None,
         *,
         costs: StepCosts | None = None,
-        policy: str = "catch-up",
+        scheduler: Scheduler | None = None,
         clock: Callable[[], float] = perf_counter,
     ) -> None:
-        """`costs` of steps decide what goes together; without, a step is taken to cost the same for many as for one.
-
-        InvalidInput for an unknown policy. `clock` tells seconds.
+        """`costs` are what forecasts are made of, and the default scheduler's choices; without, a step is taken to cost
+        the same for many as for one. `clock` tells seconds.
         """
-        if policy not in POLICIES:
-            raise InvalidInput("policy", expected=f"one of {', '.join(POLICIES)}", found=policy)
         self.bundle = bundle
         self.limits = limits or Limits()
         self._backend = backend
         self._observer: Observer = observer or Silent()
         self._clock = clock
         self._costs = costs or StepCosts({})
-        self._policy = POLICIES[policy](self._costs, self.limits.batch)
+        self._scheduler = scheduler or scheduler_named(DEFAULT, self._costs, self.limits.batch)
         self._forecast = Forecast(self._costs, self.limits.batch)
         self._load = OfferedLoad()
         self._queue: BoundedQueue[Job] = BoundedQueue(self.limits.queue, gone=lambda job: job.gone)
@@ -167,8 +164,7 @@ class Engine:
     def _choose(self) -> list[ImageState]:
         now = self._clock()
         waiting = sum(job.request.images for job in self._queue.waiting())
-        situation = Situation(now, waiting, self._load.share(now))
-        batch = choose(self._running, self._policy, self._costs, self.limits.batch, situation)
+        batch = self._scheduler.choose(self._running, Situation(now, waiting, self._load.share(now)))
         going = set(map(id, batch))
         for image in self._running:
             image.passed_over = 0 if id(image) in going else image.passed_over + 1

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 
 from diffes.engine.costs import StepCosts
-from diffes.engine.scheduling import BatchKey, Image, Policy, Situation
+from diffes.engine.scheduling import BatchKey, Image, Policy, Situation, StageScheduler
 
 _WORTHWHILE = 1e-3  # of the time that it would be saved from: costs are not known any better
 PATIENCE = 64  # steps of others after which an image goes next, whatever a policy would like better
@@ -124,3 +124,9 @@ POLICIES: Mapping[str, Callable[[StepCosts, int], Policy]] = {
     "fullest": lambda _costs, _most: FullestStage(),
     "slack": lambda costs, _most: LeastSlack(costs),
 }
+DEFAULT = "catch-up"
+
+
+def scheduler_named(policy: str, costs: StepCosts, most: int) -> StageScheduler:
+    """A scheduler by its policy's name, one of POLICIES, for steps of up to `most` images."""
+    return StageScheduler(POLICIES[policy](costs, most), costs, most)

@@ -71,20 +71,32 @@ class Policy(Protocol):
         """One of `running`, which is in order of admission and not empty."""
 
 
-def choose(running: Sequence[Image], policy: Policy, costs: StepCosts, most: int, situation: Situation) -> list[Image]:
-    """Up to `most` images for the next step, out of `running`, which is in order of admission.
+class Scheduler(Protocol):
+    """Says which images take the next step together."""
 
-    The policy's leader goes, and with it the oldest others on its key, as many as shorten the wait of all.
-    """
-    if not running:
-        return []
-    leader = policy.leader(running, situation)
-    if leader.alone:
-        return [leader]
-    others = [image for image in running if image is not leader and image.key == leader.key and not image.alone]
-    available = min(most, 1 + len(others))
-    inside = len(running) + situation.waiting
-    return [leader, *others[: group_size(leader.key, costs, available, inside, situation.load) - 1]]
+    def choose(self, running: Sequence[Image], situation: Situation) -> list[Image]:
+        """Images of one key out of `running`, which is in order of admission; none only if there are none."""
+
+
+@dataclass(frozen=True)
+class StageScheduler:
+    """The policy's leader goes, and with it the oldest others on its key, as many as shorten the wait of all."""
+
+    policy: Policy
+    costs: StepCosts
+    most: int  # images in one step
+
+    def choose(self, running: Sequence[Image], situation: Situation) -> list[Image]:
+        """Up to `most` images of the leader's key."""
+        if not running:
+            return []
+        leader = self.policy.leader(running, situation)
+        if leader.alone:
+            return [leader]
+        others = [image for image in running if image is not leader and image.key == leader.key and not image.alone]
+        available = min(self.most, 1 + len(others))
+        inside = len(running) + situation.waiting
+        return [leader, *others[: group_size(leader.key, self.costs, available, inside, situation.load) - 1]]
 
 
 _LEAST_IDLE = 0.02  # of a machine that has more to do than it can

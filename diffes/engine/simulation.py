@@ -3,14 +3,12 @@
 For choosing a policy and a machine before there is one, and for tests of what must hold whatever comes.
 """
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from math import inf
 
 from diffes.engine.costs import StepCosts
-from diffes.engine.scheduling import BatchKey
-
-Choose = Callable[[Sequence["Arrival"], float], Sequence["Arrival"]]  # running in order of admission, now → a batch
+from diffes.engine.scheduling import BatchKey, Scheduler, Situation
 
 
 @dataclass(eq=False, slots=True)
@@ -36,8 +34,13 @@ class Arrival:
         return self.done_at - self.at
 
 
-def simulate(arrivals: Iterable[Arrival], choose: Choose, costs: StepCosts) -> list[list[Arrival]]:
-    """Serve all arrivals, in order of their times, by `choose` → every step's batch; arrivals know their end."""
+def simulate(
+    arrivals: Iterable[Arrival], scheduler: Scheduler, costs: StepCosts, load: float = 0.0
+) -> list[list[Arrival]]:
+    """Serve all arrivals, in order of their times → every step's batch; arrivals know their end.
+
+    `load` is what the scheduler is told of how much comes.
+    """
     coming = sorted(arrivals, key=lambda arrival: arrival.at)[::-1]
     running: list[Arrival] = []
     batches: list[list[Arrival]] = []
@@ -47,7 +50,7 @@ def simulate(arrivals: Iterable[Arrival], choose: Choose, costs: StepCosts) -> l
             now = max(now, coming[-1].at)
         while coming and coming[-1].at <= now:
             running.append(coming.pop())
-        batch = list(choose(running, now))
+        batch = scheduler.choose(running, Situation(now, 0, load))
         batches.append(batch)
         now += costs.seconds(batch[0].key.subgraph, batch[0].key.rows(len(batch)))
         _advance(running, batch, now)

@@ -9,6 +9,7 @@ from diffes.backends.base import Backend
 from diffes.bundle import Bundle
 from diffes.engine.costs import StepCosts
 from diffes.engine.engine import Engine
+from diffes.engine.policies import scheduler_named
 from diffes.errors import NotReady
 from diffes.files import sha256_of
 from diffes.manifest import MANIFEST
@@ -89,8 +90,9 @@ class Runtime:
             logger.exception("the service cannot start")
 
     def _engine(self, bundle: Bundle, bundle_id: str, backend: Backend, costs: StepCosts) -> Served:
-        limits, policy = self._settings.limits, self._settings.policy
-        engine = Engine(bundle, backend, limits, self.metrics, costs=costs, policy=policy)
+        limits = self._settings.limits
+        scheduler = scheduler_named(self._settings.policy, costs, limits.batch)
+        engine = Engine(bundle, backend, limits, self.metrics, costs=costs, scheduler=scheduler)
         engine.start()
         return Served(bundle, bundle_id, backend.name, engine)
 

@@ -8,7 +8,7 @@ from pydantic import Field, ValidationError, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from diffes.backends import BACKENDS
-from diffes.engine.policies import POLICIES
+from diffes.engine.policies import DEFAULT, POLICIES
 from diffes.engine.request import Limits
 from diffes.errors import InvalidInput
 
@@ -26,7 +26,7 @@ class Settings(BaseSettings):
     max_running: int = Field(default=Limits().running, ge=1)  # images between two steps
     max_queue: int = Field(default=Limits().queue, ge=1)  # requests that wait
     max_backlog: float = Field(default=inf, gt=0)  # seconds of work, by forecast, that may wait before one more request
-    policy: str = "catch-up"  # whose step is next
+    policy: str = DEFAULT  # whose step is next
 
     @field_validator("backend")
     @classmethod

@@ -7,7 +7,7 @@ import pytest
 
 from diffes.engine.costs import StepCosts
 from diffes.engine.policies import CatchUp, FullestStage, LeastSlack, OldestFirst
-from diffes.engine.scheduling import BatchKey, Policy, Situation, choose
+from diffes.engine.scheduling import BatchKey, Policy, Situation, StageScheduler
 from diffes.engine.simulation import Arrival, simulate
 from tests.engine.scenarios import path, proportional
 
@@ -99,7 +99,7 @@ def test_catching_up_is_chosen_where_the_sum_of_ends_is_smaller(gap: int) -> Non
 
     def ends(first: Policy) -> float:
         images = [Arrival(0, LONG, step=ahead_at), Arrival(0, LONG, step=ahead_at - gap)]
-        simulate(images, lambda running, now: choose(running, first, SUBLINEAR, 8, Situation(now, 0)), SUBLINEAR)
+        simulate(images, StageScheduler(first, SUBLINEAR, 8), SUBLINEAR)
         return sum(image.done_at for image in images)
 
     class OneAfterTheOther:

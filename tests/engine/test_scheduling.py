@@ -1,7 +1,9 @@
 """Who goes together: nothing lost, nothing twice, nobody starved, and company only where it pays."""
 
-from dataclasses import replace
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from math import inf
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
@@ -9,9 +11,22 @@ from hypothesis import strategies as st
 
 from diffes.engine.costs import StepCosts
 from diffes.engine.policies import POLICIES, FullestStage, LeastSlack, OldestFirst
-from diffes.engine.scheduling import Policy, Situation, choose, group_size
+from diffes.engine.scheduling import Image, Policy, Situation, StageScheduler, group_size
 from diffes.engine.simulation import Arrival, simulate
 from tests.engine.scenarios import constant, key, loads, path, proportional, tables
+
+
+@dataclass(frozen=True)
+class Watched:
+    """A scheduler whose choices are checked."""
+
+    scheduler: StageScheduler
+    check: Callable[[Sequence[Any], Sequence[Any]], None]
+
+    def choose(self, running: Sequence[Image], situation: Situation) -> list[Image]:
+        batch = self.scheduler.choose(running, situation)
+        self.check(running, batch)
+        return batch
 
 
 @settings(max_examples=10_000, deadline=None)
@@ -25,8 +40,7 @@ def test_every_image_takes_every_step_once_and_in_order_and_nobody_starves(
     taken: dict[int, list[int]] = {id(image): [] for image in load}
     bound = patience + len(load) if name in ("fullest", "slack") else (patience + 1) * sum(len(i.keys) for i in load)
 
-    def watched(running: list[Arrival], now: float) -> list[Arrival]:
-        batch = choose(running, policy, costs, most, Situation(now, 0, offered))
+    def check(running: Sequence[Arrival], batch: Sequence[Arrival]) -> None:
         assert 1 <= len(batch) == len(set(map(id, batch))) <= most
         assert len({image.key for image in batch}) == 1
         assert len(batch) == 1 or not any(image.alone for image in batch)
@@ -34,9 +48,8 @@ def test_every_image_takes_every_step_once_and_in_order_and_nobody_starves(
         assert all(image.passed_over <= bound for image in running)
         for image in batch:
             taken[id(image)].append(image.step)
-        return batch
 
-    simulate(load, watched, costs)  # type: ignore[arg-type]
+    simulate(load, Watched(StageScheduler(policy, costs, most), check), costs, offered)
     for image in load:
         assert taken[id(image)] == list(range(len(image.keys)))
         assert image.at < image.done_at < inf
@@ -48,22 +61,21 @@ def test_who_was_passed_over_too_often_goes_next(policy: Policy) -> None:
     crowd = [Arrival(0.5 * n, path("a"), due=0.5 * n) for n in range(100)]
     loner = Arrival(0, path("b"))
     costs = constant(a=1, b=1)
-    simulate([loner, *crowd], lambda running, now: choose(running, policy, costs, 1, Situation(now, 0)), costs)
+    simulate([loner, *crowd], StageScheduler(policy, costs, 1), costs)
     assert loner.done_at <= 3 + 2
 
 
 def test_nobody_waits_longer_than_elders_need_when_the_oldest_goes_first() -> None:
     costs = constant(a=1, b=1)
     load = [Arrival(0, path("a", "b") * (1 + n % 3)) for n in range(9)]
-    policy = OldestFirst()
-    simulate(load, lambda running, now: choose(running, policy, costs, 2, Situation(now, 0)), costs)
+    simulate(load, StageScheduler(OldestFirst(), costs, 2), costs)
     ends = [image.done_at for image in load]
     for place, end in enumerate(ends):
         assert end <= sum(len(image.keys) for image in load[: place + 1])
 
 
 def test_nothing_to_run_is_an_empty_batch() -> None:
-    assert choose([], OldestFirst(), constant(a=1), 8, Situation(0, 0)) == []
+    assert StageScheduler(OldestFirst(), constant(a=1), 8).choose([], Situation(0, 0)) == []
 
 
 def test_company_that_costs_nothing_is_always_taken() -> None:

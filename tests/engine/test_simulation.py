@@ -8,7 +8,7 @@ import pytest
 
 from diffes.engine.costs import StepCosts
 from diffes.engine.policies import CatchUp, OldestFirst
-from diffes.engine.scheduling import Policy, Situation, choose
+from diffes.engine.scheduling import Image, Policy, Situation, StageScheduler
 from diffes.engine.simulation import Arrival, simulate
 from tests.engine.scenarios import path, proportional
 
@@ -25,21 +25,31 @@ def poisson(rate: float, count: int = 300) -> list[Arrival]:
     return arrivals
 
 
+class Serial:
+    def choose(self, running: Sequence[Image], _: Situation) -> list[Image]:
+        return list(running[:1])
+
+
+class Everyone:
+    def choose(self, running: Sequence[Image], _: Situation) -> list[Image]:
+        return list(running)
+
+
 def served(load: list[Arrival], policy: Policy, costs: StepCosts, most: int = 8, offered: float = 0.0) -> list[float]:
-    simulate(load, lambda running, now: choose(running, policy, costs, most, Situation(now, 0, offered)), costs)
+    simulate(load, StageScheduler(policy, costs, most), costs, offered)
     return [image.latency for image in load]
 
 
 def test_an_image_by_itself_takes_its_steps_from_when_it_comes() -> None:
     late = Arrival(7.5, path(*"aab"))
-    batches = simulate([late], lambda running, _: running[:1], StepCosts({"a": {2: 1.0}, "b": {2: 3.0}}))
+    batches = simulate([late], Serial(), StepCosts({"a": {2: 1.0}, "b": {2: 3.0}}))
     assert late.done_at == 7.5 + 5.0
     assert [len(batch) for batch in batches] == [1, 1, 1]
 
 
 def test_who_comes_during_a_step_joins_after_it() -> None:
     load = [Arrival(0, path("a", "a")), Arrival(0.5, path("a", "a"))]
-    batches = simulate(load, lambda running, _: running, StepCosts({"a": {2: 1.0, 4: 1.0}}))
+    batches = simulate(load, Everyone(), StepCosts({"a": {2: 1.0, 4: 1.0}}))
     assert [len(batch) for batch in batches] == [1, 2, 1]
     assert [image.done_at for image in load] == [2.0, 3.0]
 
@@ -56,10 +66,7 @@ def test_catching_up_serves_more_than_order_does_where_company_is_cheap(rate: fl
 def test_where_company_saves_nothing_images_are_served_one_after_the_other(rate: float) -> None:
     costs = proportional(a=1, b=1, c=1, d=1)
 
-    def serial(running: Sequence[Arrival], _: float) -> Sequence[Arrival]:
-        return running[:1]
-
     one_by_one = poisson(rate)
-    simulate(one_by_one, serial, costs)
+    simulate(one_by_one, Serial(), costs)
     caught_up = served(poisson(rate), CatchUp(costs, 8), costs, offered=rate)
     assert caught_up == pytest.approx([image.latency for image in one_by_one])
