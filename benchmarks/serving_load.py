@@ -1,0 +1,201 @@
+"""What callers feel under load: the engine's scheduler beside one image at a time and beside whole requests batched.
+
+    python benchmarks/serving_load.py out/bundle --schedule half --load 0.5 --load 0.8 --load 0.95 --out RESULT.json
+
+Arrivals are Poisson and do not wait for answers (open loop); every scheduler meets the same ones, in turns, over the
+same backend. Load is told in times of what one image at a time can serve. A request is good if it is done within
+--slack times what it takes by itself; latency counts from when it was to come.
+"""
+
+import argparse
+import json
+import random
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future
+from dataclasses import asdict, dataclass, field
+from functools import partial
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+import numpy as np
+import torch
+from rich.progress import Progress
+
+from diffes.backends import Backend, open_backend
+from diffes.bench.machine import Machine
+from diffes.bundle import Bundle
+from diffes.engine.costs import StepCosts
+from diffes.engine.engine import Engine
+from diffes.engine.observer import Silent, StepReport
+from diffes.engine.policies import POLICIES, OldestFirst, scheduler_named
+from diffes.engine.request import Limits, Request
+from diffes.engine.scheduling import Image, Scheduler, Situation, StageScheduler
+from diffes.files import write_text_atomically
+from diffes.serving.warmup import warm_up
+
+
+@dataclass
+class RequestLevel:
+    """The peer: whoever waits when the machine falls idle goes together from the first step to the last."""
+
+    most: int
+    group: list[Any] = field(default_factory=list)
+
+    def choose(self, running: Sequence[Image], situation: Situation) -> list[Image]:  # noqa: ARG002
+        """The group that is under way, or the next one."""
+        inside = set(map(id, running))
+        self.group = [image for image in self.group if id(image) in inside] or list(running[: self.most])
+        return self.group
+
+
+@dataclass
+class Steps(Silent):
+    """Keeps what the engine tells of its steps."""
+
+    images: list[int] = field(default_factory=list)
+    seconds: float = 0.0
+
+    def stepped(self, step: StepReport) -> None:
+        """Note it."""
+        self.images.append(step.images)
+        self.seconds += step.seconds
+
+
+class Unclosed:
+    """A backend that engines take turns in: none of them closes it."""
+
+    def __init__(self, backend: Backend) -> None:
+        self._backend = backend
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._backend, name)
+
+    def close(self) -> None:
+        """Nothing."""
+
+
+@dataclass(frozen=True)
+class Trial:
+    """One scheduler over one stretch of arrivals."""
+
+    bundle: Bundle
+    backend: Backend
+    costs: StepCosts
+    most: int
+    request: Callable[[int], Request]
+
+    def run(self, scheduler: Scheduler, arrivals: Sequence[float]) -> dict[str, Any]:
+        """Seconds of every request from when it was to come; images in a step; the share of time spent in steps."""
+        steps = Steps()
+        limits = Limits(batch=self.most, running=4 * self.most, queue=len(arrivals), conditions=1 << 30)
+        engine = Engine(self.bundle, self.backend, limits, steps, costs=self.costs, scheduler=scheduler)
+        engine.start()
+        began = time.perf_counter()
+        ended: dict[int, float] = {}
+
+        def note(number: int, _: Future[Any]) -> None:
+            ended[number] = time.perf_counter() - began
+
+        futures = []
+        for number, at in enumerate(arrivals):
+            time.sleep(max(0.0, began + at - time.perf_counter()))
+            future = engine.submit(self.request(number))
+            future.add_done_callback(partial(note, number))
+            futures.append(future)
+        for future in futures:
+            future.result()
+        engine.close()
+        took = time.perf_counter() - began
+        return {
+            "latencies": [ended[number] - at for number, at in enumerate(arrivals)],
+            "images_a_step": float(np.mean(steps.images)),
+            "busy": steps.seconds / took,
+            "rate": len(arrivals) / took,
+        }
+
+
+def schedulers(costs: StepCosts, most: int, policies: Sequence[str]) -> dict[str, Callable[[], Scheduler]]:
+    """Makers by name: a scheduler may keep a state."""
+    ours: dict[str, Callable[[], Scheduler]] = {
+        f"diffes, {name}": partial(scheduler_named, name, costs, most) for name in policies
+    }
+    return {
+        "one at a time": lambda: StageScheduler(OldestFirst(), costs, 1),
+        "whole requests": lambda: RequestLevel(most),
+        **ours,
+    }
+
+
+def poisson(rate: float, seconds: float, seed: int) -> list[float]:
+    """Times of arrivals."""
+    rng, times, now = random.Random(seed), list[float](), 0.0
+    while (now := now + rng.expovariate(rate)) < seconds:
+        times.append(now)
+    return times
+
+
+def summary(stretches: Sequence[dict[str, Any]], alone: float, slacks: Sequence[float]) -> dict[str, Any]:
+    """Of all stretches of a scheduler at a load: seconds, and the share that was done within each slack."""
+    latencies = np.concatenate([stretch["latencies"] for stretch in stretches])
+    p50, p95, p99 = np.quantile(latencies, (0.5, 0.95, 0.99))
+    means = {key: float(np.mean([each[key] for each in stretches])) for key in ("images_a_step", "busy", "rate")}
+    good = {f"{slack:g}": float(np.mean(latencies <= slack * alone)) for slack in slacks}
+    return {"requests": len(latencies), "p50": p50, "p95": p95, "p99": p99, "good": good, **means}
+
+
+def main() -> None:
+    """Measure, and write."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("bundle", type=Path)
+    parser.add_argument("--schedule", default="half")
+    parser.add_argument("--backend", default="onnxruntime")
+    parser.add_argument("--device", default="cpu")
+    parser.add_argument("--most", type=int, default=4, help="images in a step")
+    parser.add_argument("--steps", type=int, help="default: the schedule's")
+    parser.add_argument("--load", type=float, action="append", required=True)
+    parser.add_argument("--policy", action="append", choices=sorted(POLICIES))
+    parser.add_argument("--slack", type=float, action="append", help="default: 2")
+    parser.add_argument("--seconds", type=float, default=30.0, help="of one stretch")
+    parser.add_argument("--stretches", type=int, default=4)
+    parser.add_argument("--out", type=Path, required=True)
+    options = parser.parse_args()
+    bundle = Bundle.open(options.bundle)
+    backend: Any = Unclosed(open_backend(options.backend, bundle, options.device, None))
+    costs = warm_up(bundle, backend, options.most)
+
+    def request(number: int) -> Request:
+        label = number % bundle.architecture.classes
+        return Request(label=label, seed=number, schedule=options.schedule, steps=options.steps)
+
+    trial = Trial(bundle, backend, costs, options.most, request)
+    serial = StageScheduler(OldestFirst(), costs, 1)
+    alone = median(trial.run(serial, [0.0])["latencies"][0] for _ in range(7))
+    makers = schedulers(costs, options.most, options.policy or ["catch-up"])
+    found: list[dict[str, Any]] = []
+    with Progress() as bars:
+        task = bars.add_task("serving", total=len(options.load) * options.stretches * len(makers))
+        for load in options.load:
+            stretches: dict[str, list[dict[str, Any]]] = {name: [] for name in makers}
+            for stretch in range(options.stretches):
+                arrivals = poisson(load / alone, options.seconds, stretch)
+                for name, make in makers.items():
+                    stretches[name].append(trial.run(make(), arrivals))
+                    bars.advance(task)
+            for name, each in stretches.items():
+                found.append({"scheduler": name, "load": load, **summary(each, alone, options.slack or [2.0])})
+    result = {
+        "machine": asdict(Machine.of(torch.device(options.device), bundle.manifest.dtype)),
+        "dtype": bundle.manifest.dtype,
+        "backend": options.backend,
+        "most": options.most,
+        "alone": alone,
+        "loads": found,
+    }
+    options.out.parent.mkdir(parents=True, exist_ok=True)
+    write_text_atomically(options.out, json.dumps(result, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    main()
