@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import cast
 
 import torch
 from torch import Tensor
@@ -102,6 +103,14 @@ class Bundle:
         if name not in self.manifest.schedules:
             raise InvalidInput("schedule", expected=f"one of {', '.join(self.manifest.schedules)}", found=name)
         return self.manifest.schedules[name]
+
+    @property
+    def image_size(self) -> tuple[int, int]:
+        """Height and width of the images, in pixels."""
+        _, height, width = self.architecture.latent_shape
+        config = self.manifest.decode.config
+        factor = 1 if config is None else 2 ** (len(cast("list[int]", config["block_out_channels"])) - 1)
+        return height * factor, width * factor
 
     def trajectory(self, steps: int, schedule: str | None = None) -> Trajectory:
         """`steps` steps of the named schedule's sampler; InvalidInput if out of range."""

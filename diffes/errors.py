@@ -59,6 +59,10 @@ class Overloaded(DiffesError):
         super().__init__(what, expected=expected, found=found, remedy="Try again later.")
 
 
+class Cancelled(DiffesError):
+    """A request was taken back before it was done."""
+
+
 class Expired(DiffesError):
     """A request was not done when its caller's time was over."""
 

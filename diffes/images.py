@@ -1,9 +1,13 @@
-"""Images as people get them: PNG."""
+"""Images as people get them: PNG, or JPEG or WebP where asked for."""
 
 from io import BytesIO
+from typing import Literal
 
 from PIL import Image
 from torch import Tensor, uint8
+
+Format = Literal["png", "jpeg", "webp"]
+_QUALITY = 95  # of what is compressed with loss, if nothing is said
 
 
 def to_image(image: Tensor) -> Image.Image:
@@ -17,6 +21,11 @@ def png(image: Tensor) -> bytes:
     return _encode(to_image(image))
 
 
+def encoded(image: Tensor, format: Format, quality: int | None = None) -> bytes:
+    """One image [3, H, W] in [-1, 1]; `quality` 0 to 100 for JPEG and WebP."""
+    return _encode(to_image(image), format, quality)
+
+
 def grid_png(images: Tensor) -> bytes:
     """Images [N, 3, H, W] in [-1, 1] side by side as one PNG."""
     height, width = images.shape[-2:]
@@ -26,7 +35,8 @@ def grid_png(images: Tensor) -> bytes:
     return _encode(sheet)
 
 
-def _encode(image: Image.Image) -> bytes:
+def _encode(image: Image.Image, format: Format = "png", quality: int | None = None) -> bytes:
     buffer = BytesIO()
-    image.save(buffer, "PNG")
+    options = {} if format == "png" else {"quality": _QUALITY if quality is None else quality}
+    image.save(buffer, format.upper(), **options)
     return buffer.getvalue()

@@ -132,7 +132,7 @@ def resolve(request: Request, bundle: Bundle, limits: Limits) -> ResolvedRequest
     if not 1 <= guidance <= limits.guidance:
         raise InvalidInput("guidance", expected=f"1..{limits.guidance:g}", found=guidance)
     if request.timeout is not None and not request.timeout > 0:
-        raise InvalidInput("timeout", expected="more than 0 seconds", found=request.timeout)
+        raise InvalidInput("timeout_s", expected="more than 0 seconds", found=request.timeout)
     _within("previews", request.previews, 0, MAX_PREVIEWS)
     return ResolvedRequest(
         label=request.label,

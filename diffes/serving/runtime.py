@@ -1,6 +1,7 @@
 """What a service holds: settings, bundle, engine; from opening to closing, without blocking its caller."""
 
 import logging
+import time
 from threading import Thread
 from typing import NamedTuple
 
@@ -27,6 +28,8 @@ class Served(NamedTuple):
     bundle_id: str
     backend: str
     engine: Engine
+    model: str  # what clients call it
+    opened: int  # when, in seconds since 1970
 
 
 class Runtime:
@@ -94,7 +97,7 @@ class Runtime:
         scheduler = scheduler_named(self._settings.policy, costs, limits.batch)
         engine = Engine(bundle, backend, limits, self.metrics, costs=costs, scheduler=scheduler)
         engine.start()
-        return Served(bundle, bundle_id, backend.name, engine)
+        return Served(bundle, bundle_id, backend.name, engine, self._settings.model, int(time.time()))
 
 
 def bundle_id_of(bundle: Bundle) -> str:

@@ -1,51 +1,58 @@
 """What `POST /generate` takes and gives."""
 
-import json
 import secrets
 from base64 import b64encode
 from collections.abc import Sequence
-from typing import Annotated, Any, Literal, NoReturn, Self
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, Field, ValidationError, model_validator
 
-from diffes.engine.request import MAX_GUIDANCE, MAX_IMAGES, MAX_SEED, Request, Result
-from diffes.errors import DiffesError, InvalidInput
+from diffes.engine.request import MAX_GUIDANCE, MAX_IMAGES, MAX_PREVIEWS, MAX_SEED, Request, Result, Timings
+from diffes.errors import InvalidInput
 from diffes.images import png
 from diffes.labels import label_in, label_of
+from diffes.serving.bodies import Body, between, shown
 
 ImageFormat = Literal["png", "json"]
 _RANDOM_SEEDS = 2**32  # small enough that a JSON number in any language gives it back exactly
 
 
-class MalformedBody(DiffesError):
-    """A request body that is no JSON object."""
+def random_seed() -> int:
+    """A seed for who gives none."""
+    return secrets.randbelow(_RANDOM_SEEDS)
 
 
-def _between(low: float, high: float) -> dict[str, Any]:
-    """Bounds for the API's description; the engine, which owns them, checks them."""
-    return {"minimum": low, "maximum": high}
-
-
-class GenerateBody(BaseModel):
+class GenerateBody(Body):
     """One request: what to make, and how the answer shall look."""
-
-    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
 
     label: str | int | None = Field(default=None, description="Class name or id; this or `prompt`.")
     prompt: Annotated[str | None, Field(max_length=2000)] = Field(
         default=None, description="Text that names exactly one class; this or `label`."
     )
-    n: int = Field(default=1, json_schema_extra=_between(1, MAX_IMAGES), description="Images; image j has seed + j.")
+    n: int = Field(default=1, json_schema_extra=between(1, MAX_IMAGES), description="Images; image j has seed + j.")
     steps: int | None = Field(
-        default=None, json_schema_extra=_between(1, 1000), description="Denoising steps; default: the schedule's."
+        default=None, json_schema_extra=between(1, 1000), description="Denoising steps; default: the schedule's."
     )
     seed: int | None = Field(
-        default=None, json_schema_extra=_between(0, MAX_SEED), description="Seed of the noise; default: random."
+        default=None, json_schema_extra=between(0, MAX_SEED), description="Seed of the noise; default: random."
     )
     guidance: float | None = Field(
-        default=None, json_schema_extra=_between(1, MAX_GUIDANCE), description="Guidance; default: the schedule's."
+        default=None, json_schema_extra=between(1, MAX_GUIDANCE), description="Guidance; default: the schedule's."
     )
     schedule: str | None = Field(default=None, description="One of the bundle's schedules; default: the bundle's.")
+    timeout_s: float | None = Field(
+        default=None,
+        json_schema_extra={"exclusiveMinimum": 0},
+        description="Seconds after which nobody wants the images; refused at once if they will not be done by then.",
+    )
+    deterministic: bool = Field(
+        default=False, description="Share no step with others: bit-equal whatever else is served, and slower."
+    )
+    previews: int = Field(
+        default=0,
+        json_schema_extra=between(0, MAX_PREVIEWS),
+        description="Previews of each image, where stages end; heard of in a stream.",
+    )
     response: ImageFormat | None = Field(default=None, description="Default: what the Accept header asks for, or png.")
 
     @model_validator(mode="after")
@@ -55,29 +62,29 @@ class GenerateBody(BaseModel):
         return self
 
     @classmethod
-    def parse(cls, body: bytes) -> Self:
-        """Decode and check types; MalformedBody for what is no JSON object, InvalidInput for the first wrong field."""
-        try:
-            document = json.loads(body, parse_constant=_no_constant)
-        except (ValueError, RecursionError) as error:
-            raise MalformedBody("malformed JSON", expected="a JSON object", found=str(error)[:200]) from error
-        if not isinstance(document, dict):
-            raise MalformedBody("malformed JSON", expected="a JSON object", found=type(document).__name__)
-        try:
-            return cls.model_validate(document)
-        except ValidationError as error:
-            raise _first_problem(error, document) from error
+    def problem(cls, error: ValidationError, document: dict[str, Any]) -> InvalidInput:
+        """A label and a prompt, or neither, are told as such."""
+        first = error.errors()[0]
+        if not first["loc"]:
+            found = "both" if {"label", "prompt"} <= document.keys() else "neither"
+            return InvalidInput("label", expected="exactly one of label and prompt", found=found)
+        if first["loc"][0] == "label" and first["type"] != "extra_forbidden":
+            return InvalidInput("label", expected="a class name or id", found=shown(first["input"]))
+        return super().problem(error, document)
 
     def request(self, labels: Sequence[str], request_id: str) -> Request:
         """What the engine is asked; InvalidInput for a label or prompt that means no class."""
         label = label_of(self.label, labels) if self.label is not None else label_in(self.prompt or "", labels)
         return Request(
             label=label,
-            seed=secrets.randbelow(_RANDOM_SEEDS) if self.seed is None else self.seed,
+            seed=random_seed() if self.seed is None else self.seed,
             images=self.n,
             steps=self.steps,
             guidance=self.guidance,
             schedule=self.schedule,
+            timeout=self.timeout_s,
+            deterministic=self.deterministic,
+            previews=self.previews,
             id=request_id,
         )
 
@@ -98,6 +105,14 @@ class Times(BaseModel):
     total_seconds: float
     stages: list[StageTimes]
 
+    @classmethod
+    def of(cls, timings: Timings) -> Self:
+        """As the engine tells them."""
+        stages = [
+            StageTimes(stage=s.stage, steps=s.steps, seconds=s.seconds, mean_batch=s.mean_batch) for s in timings.stages
+        ]
+        return cls(queue_seconds=timings.queue_seconds, total_seconds=timings.total_seconds, stages=stages)
+
 
 class GenerateAnswer(BaseModel):
     """The JSON answer: base64 PNGs, and what makes them again."""
@@ -109,6 +124,7 @@ class GenerateAnswer(BaseModel):
     steps: int
     guidance: float
     bundle: str
+    deterministic: bool
     images: list[str]
     timings: Times
 
@@ -124,34 +140,7 @@ class GenerateAnswer(BaseModel):
             steps=request.steps,
             guidance=request.guidance,
             bundle=bundle,
+            deterministic=request.deterministic,
             images=[b64encode(png(image)).decode() for image in result.images],
-            timings=Times(
-                queue_seconds=timings.queue_seconds,
-                total_seconds=timings.total_seconds,
-                stages=[
-                    StageTimes(stage=s.stage, steps=s.steps, seconds=s.seconds, mean_batch=s.mean_batch)
-                    for s in timings.stages
-                ],
-            ),
+            timings=Times.of(timings),
         )
-
-
-def _first_problem(error: ValidationError, document: dict[str, Any]) -> InvalidInput:
-    first = error.errors()[0]
-    if not first["loc"]:
-        found = "both" if {"label", "prompt"} <= document.keys() else "neither"
-        return InvalidInput("label", expected="exactly one of label and prompt", found=found)
-    field = str(first["loc"][0])
-    if first["type"] == "extra_forbidden":
-        return InvalidInput(field, expected=f"one of {', '.join(GenerateBody.model_fields)}", found="an unknown key")
-    if field == "label":
-        return InvalidInput(field, expected="a class name or id", found=_shown(first["input"]))
-    return InvalidInput(field, expected=first["msg"].removeprefix("Input should be "), found=_shown(first["input"]))
-
-
-def _shown(value: object) -> str:
-    return json.dumps(value)[:200]
-
-
-def _no_constant(name: str) -> NoReturn:
-    raise ValueError(f"{name} is no JSON number")

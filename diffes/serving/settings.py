@@ -26,6 +26,7 @@ class Settings(BaseSettings):
     max_running: int = Field(default=Limits().running, ge=1)  # images between two steps
     max_queue: int = Field(default=Limits().queue, ge=1)  # requests that wait
     max_backlog: float = Field(default=inf, gt=0)  # seconds of work, by forecast, that may wait before one more request
+    model: str = "diffes"  # what clients of the OpenAI API call it
     policy: str = DEFAULT  # whose step is next
 
     @field_validator("backend")

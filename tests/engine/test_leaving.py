@@ -130,5 +130,5 @@ def test_what_is_inside_is_forecast_in_company(engine_with: EngineFactory) -> No
 
 @pytest.mark.parametrize("timeout", [0, -1, float("nan")])
 def test_a_time_that_is_over_before_it_begins_is_refused(engine_with: EngineFactory, timeout: float) -> None:
-    with pytest.raises(InvalidInput, match="invalid timeout: expected more than 0 seconds"):
+    with pytest.raises(InvalidInput, match="invalid timeout_s: expected more than 0 seconds"):
         engine_with().submit(Request(label=0, seed=0, timeout=timeout))

@@ -29,7 +29,7 @@ class Warm:
         self.metrics.prepare(bundle, BUNDLE_ID, backend.name)
         self.engine = Engine(bundle, backend, Limits(queue=2), self.metrics)
         self.ready = True
-        self._served = Served(bundle, BUNDLE_ID, backend.name, self.engine)
+        self._served = Served(bundle, BUNDLE_ID, backend.name, self.engine, "diffes", 1_700_000_000)
 
     def served(self) -> Served:
         if not self.ready:

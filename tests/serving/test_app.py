@@ -15,6 +15,7 @@ from diffes.engine.request import MAX_SEED
 from diffes.serving.app import create_app
 from tests.engine.conftest import STEPS, MemoryBackend
 from tests.serving.conftest import BUNDLE_ID, Warm, client_of
+from tests.serving.waiting import wait_for
 
 
 def pixels(data: bytes) -> bytes:
@@ -184,7 +185,7 @@ def test_a_bug_is_answered_in_the_same_shape(client: TestClient, monkeypatch: py
     def broken(*_: object) -> None:
         raise ZeroDivisionError
 
-    monkeypatch.setattr("diffes.serving.app._render", broken)
+    monkeypatch.setattr("diffes.serving.native._render", broken)
     answer = client.post("/generate", json={"label": 0})
     assert answer.status_code == 500
     assert answer.json()["error"]["code"] == "internal_error"
@@ -243,11 +244,3 @@ def test_the_description_covers_every_endpoint_and_field(client: TestClient) -> 
     fields = document["components"]["schemas"]["GenerateBody"]["properties"]
     assert fields.keys() == {"label", "prompt", "n", "steps", "seed", "guidance", "schedule", "response"}
     assert (fields["n"]["minimum"], fields["n"]["maximum"]) == (1, 16)
-
-
-def wait_for(condition: Any) -> None:
-    for _ in range(1000):
-        if condition():
-            return
-        threading.Event().wait(0.01)
-    pytest.fail("it did not happen in 10 s")

@@ -7,8 +7,8 @@ import pytest
 
 import diffes.errors
 from diffes.errors import BundleError, DiffesError, EngineError, Expired, InvalidInput, NotReady, Overloaded
+from diffes.serving.bodies import MalformedBody
 from diffes.serving.errors import answer
-from diffes.serving.schema import MalformedBody
 
 
 @pytest.mark.parametrize(

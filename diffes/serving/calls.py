@@ -1,0 +1,98 @@
+"""From a handler to the engine and back: submitted on a thread, watched until it is done or its client has left."""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from concurrent.futures import Future
+from dataclasses import dataclass, field
+from typing import Any
+
+from starlette.concurrency import run_in_threadpool
+from starlette.exceptions import HTTPException
+from starlette.requests import Request as HttpRequest
+from starlette.responses import StreamingResponse
+from starlette.types import Receive, Scope, Send
+
+from diffes.engine.engine import Engine
+from diffes.engine.request import Preview, Progress, Request, Result
+from diffes.errors import Cancelled
+
+MAX_BODY = 64 * 1024
+_POLL_SECONDS = 0.1  # how soon a client that left is noticed
+_KEEPALIVE_SECONDS = 15.0  # proxies end connections on which nothing comes
+
+
+async def read_body(request: HttpRequest) -> bytes:
+    """The body, refused before it is held: 413 above MAX_BODY."""
+    body = bytearray()
+    async for chunk in request.stream():
+        body += chunk
+        if len(body) > MAX_BODY:
+            raise HTTPException(413, f"invalid body: expected at most {MAX_BODY} bytes, found more")
+    return bytes(body)
+
+
+async def answer_of(request: HttpRequest, engine: Engine, asked: Request) -> Result | None:
+    """The result, or None if the client left first; then, and on cancellation, the engine drops the request."""
+    future = await run_in_threadpool(engine.submit, asked)
+    waiter = asyncio.wrap_future(future)
+    try:
+        while not (await asyncio.wait({waiter}, timeout=_POLL_SECONDS))[0]:
+            if await request.is_disconnected():
+                return None
+        if waiter.cancelled():  # by its id; this handler itself goes on
+            raise cancelled()
+        return waiter.result()
+    finally:
+        waiter.cancel()
+
+
+def cancelled() -> Cancelled:
+    """What is answered to whose request was taken back by another."""
+    return Cancelled("the request was cancelled", remedy="Send it again, if it was not meant to be.")
+
+
+@dataclass
+class Followed:
+    """A request whose steps are heard of as they are taken."""
+
+    future: Future[Result] = field(init=False)
+    _heard: asyncio.Queue[Progress | Preview | None] = field(default_factory=asyncio.Queue)
+
+    @classmethod
+    async def submitted(cls, engine: Engine, asked: Request) -> "Followed":
+        """Raises what `Engine.submit` does."""
+        loop, followed = asyncio.get_running_loop(), cls()
+
+        def tell(event: Progress | Preview | None) -> None:
+            loop.call_soon_threadsafe(followed._heard.put_nowait, event)
+
+        followed.future = await run_in_threadpool(engine.submit, asked, tell)
+        followed.future.add_done_callback(lambda _: tell(None))
+        return followed
+
+    async def events(self) -> AsyncIterator[Progress | Preview | None]:
+        """What is heard until the request is done; None now and then while nothing is."""
+        while True:
+            try:
+                event = await asyncio.wait_for(self._heard.get(), _KEEPALIVE_SECONDS)
+            except TimeoutError:
+                yield None
+                continue
+            if event is None:
+                return
+            yield event
+
+
+class FollowedResponse(StreamingResponse):
+    """A stream that ends the request it tells of when its client leaves, even before the first byte."""
+
+    def __init__(self, content: AsyncIterator[bytes], followed: Followed, **options: Any) -> None:
+        super().__init__(content, media_type="text/event-stream", **options)
+        self._leave: Callable[[], object] = followed.future.cancel
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Send; whatever ends the sending ends the request."""
+        try:
+            await super().__call__(scope, receive, send)
+        finally:
+            self._leave()
