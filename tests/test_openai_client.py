@@ -1,5 +1,6 @@
 """OpenAI's official Python client against `bentoml serve`."""
 
+import re
 from base64 import b64decode
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -61,11 +62,8 @@ def test_partial_images_are_streamed(client: openai.OpenAI) -> None:
 def test_a_wrong_value_is_an_error_with_param_and_code(client: openai.OpenAI) -> None:
     with pytest.raises(openai.BadRequestError) as raised:
         client.images.generate(prompt="a ship", size="512x512")
-    assert (raised.value.param, raised.value.code, raised.value.type) == (
-        "size",
-        "invalid_value",
-        "invalid_request_error",
-    )
+    assert (raised.value.param, raised.value.code) == ("size", "invalid_value")
+    assert raised.value.type == "invalid_request_error"
     with pytest.raises(openai.NotFoundError) as missing:
         client.images.generate(prompt="a ship", model="dall-e-3")
     assert (missing.value.param, missing.value.code) == ("model", "model_not_found")
@@ -82,7 +80,5 @@ def test_who_finds_the_queue_full_comes_back_when_told_to_and_gets_an_image(serv
     with ThreadPoolExecutor(6) as callers:
         assert all(callers.map(ask, range(6)))
     scrape = httpx.get(f"{service.url}/metrics").text
-    rejected = next(
-        line for line in scrape.splitlines() if line.startswith('diffes_rejected_total{reason="queue_full"}')
-    )
-    assert float(rejected.rsplit(" ", 1)[1]) > 0
+    (rejected,) = re.findall(r'^diffes_rejected_total\{reason="queue_full"\} (.+)$', scrape, re.MULTILINE)
+    assert float(rejected) > 0

@@ -1,6 +1,7 @@
 """The HTTP face: what a caller gets, and what every mistake is answered with."""
 
 import asyncio
+import re
 import threading
 from base64 import b64decode
 from io import BytesIO
@@ -9,10 +10,13 @@ from typing import Any
 import httpx
 import pytest
 from PIL import Image
+from starlette.routing import Route
 from starlette.testclient import TestClient
 
 from diffes.engine.request import MAX_SEED
 from diffes.serving.app import create_app
+from diffes.serving.openai_schema import ImagesBody
+from diffes.serving.schema import GenerateAnswer, GenerateBody
 from tests.engine.conftest import STEPS, MemoryBackend
 from tests.serving.conftest import BUNDLE_ID, Warm, client_of
 from tests.serving.waiting import wait_for
@@ -240,7 +244,19 @@ def test_info_lists_what_can_be_asked_for(client: TestClient) -> None:
 
 def test_the_description_covers_every_endpoint_and_field(client: TestClient) -> None:
     document = client.get("/openapi.json").json()
-    assert document["paths"].keys() == {"/generate", "/v1/info"}
-    fields = document["components"]["schemas"]["GenerateBody"]["properties"]
-    assert fields.keys() == {"label", "prompt", "n", "steps", "seed", "guidance", "schedule", "response"}
+    described = {(path, method.upper()) for path, methods in document["paths"].items() for method in methods}
+    app = create_app(lambda: None)  # type: ignore[arg-type, return-value]
+    routes = [route for route in app.routes if isinstance(route, Route)]
+    served = {(route.path, method) for route in routes for method in route.methods or () if method != "HEAD"}
+    assert described == served - {("/", "GET"), ("/openapi.json", "GET")}
+    schemas = document["components"]["schemas"]
+    for model in (GenerateBody, ImagesBody, GenerateAnswer):
+        assert schemas[model.__name__]["properties"].keys() == model.model_fields.keys()
+    fields = schemas["GenerateBody"]["properties"]
     assert (fields["n"]["minimum"], fields["n"]["maximum"]) == (1, 16)
+
+
+def test_every_reference_of_the_description_is_there(client: TestClient) -> None:
+    text = client.get("/openapi.json").text
+    names = client.get("/openapi.json").json()["components"]["schemas"]
+    assert {reference for reference in re.findall(r"#/components/schemas/(\w+)", text)} <= names.keys()
