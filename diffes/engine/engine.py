@@ -11,6 +11,8 @@ from functools import lru_cache, partial
 from threading import Thread
 from time import perf_counter
 
+from torch import Tensor
+
 from diffes.backends.base import Backend
 from diffes.bundle import Bundle
 from diffes.engine.admission import Forecast, OfferedLoad, require_time
@@ -198,29 +200,24 @@ class Engine:
         for image in images:
             image.tell_progress()
         shown = [image for image in images if image.preview_index is not None]
-        if not shown:
-            return
-        try:
-            pixels = decode(self._backend, [image.clean for image in shown])
-        except Exception as error:  # noqa: BLE001 - whatever a runtime raises, these requests alone end
-            for image in shown:
-                image.job.fail(_failure("the decoder failed on a preview", error))
-            return
-        for image, seen in zip(shown, pixels, strict=True):
-            image.tell_preview(seen)
+        for image, pixels in self._decoded(shown, [image.clean for image in shown]):
+            image.tell_preview(pixels)
 
     def _finish(self, images: Sequence[ImageState]) -> None:
-        if not images:
-            return
-        try:
-            decoded = decode(self._backend, [image.latents for image in images])
-        except Exception as error:  # noqa: BLE001 - whatever a runtime raises, these requests alone end
-            for image in images:
-                image.job.fail(_failure("the decoder failed", error))
-            return
-        for image, pixels in zip(images, decoded, strict=True):
+        for image, pixels in self._decoded(images, [image.latents for image in images]):
             image.job.decoded[image.index] = pixels
             image.job.finish_if_complete(self._clock())
+
+    def _decoded(self, images: Sequence[ImageState], latents: Sequence[Tensor]) -> list[tuple[ImageState, Tensor]]:
+        """Each image with its latents' pixels; none if the decoder fails, which ends these requests alone."""
+        if not images:
+            return []
+        try:
+            return list(zip(images, decode(self._backend, latents), strict=True))
+        except Exception as error:  # noqa: BLE001 - whatever a runtime raises
+            for image in images:
+                image.job.fail(_failure("the decoder failed", error))
+            return []
 
     def _fail_everything(self, error: EngineError) -> None:
         for job in [*self._queue.waiting(), *(image.job for image in self._running)]:

@@ -4,7 +4,7 @@ from math import inf
 from pathlib import Path
 from typing import Self
 
-from pydantic import Field, ValidationError, field_validator
+from pydantic import Field, ValidationError, ValidationInfo, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from diffes.backends import BACKENDS
@@ -29,19 +29,13 @@ class Settings(BaseSettings):
     model: str = "diffes"  # what clients of the OpenAI API call it
     policy: str = DEFAULT  # whose step is next
 
-    @field_validator("backend")
+    @field_validator("backend", "policy")
     @classmethod
-    def _known(cls, backend: str) -> str:
-        if backend not in BACKENDS:
-            raise ValueError(f"one of {', '.join(BACKENDS)}")
-        return backend
-
-    @field_validator("policy")
-    @classmethod
-    def _known_policy(cls, policy: str) -> str:
-        if policy not in POLICIES:
-            raise ValueError(f"one of {', '.join(POLICIES)}")
-        return policy
+    def _known(cls, name: str, info: ValidationInfo) -> str:
+        names = {"backend": BACKENDS, "policy": POLICIES}[str(info.field_name)]
+        if name not in names:
+            raise ValueError(f"one of {', '.join(names)}")
+        return name
 
     @classmethod
     def from_environment(cls) -> Self:
