@@ -1,7 +1,6 @@
 """What `POST /v1/images/generations` takes: the OpenAI Images API's fields, and ours beside them."""
 
 from collections.abc import Sequence
-from math import isfinite
 from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
@@ -65,7 +64,7 @@ class ImagesBody(Body):
             steps=self.steps,
             guidance=self.guidance,
             schedule=schedule,
-            timeout=self.timeout_s if self.timeout_s is None or isfinite(self.timeout_s) else None,
+            timeout=self.timeout_s,
             deterministic=self.deterministic,
             previews=self.partial_images,
             id=request_id,
