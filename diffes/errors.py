@@ -3,6 +3,8 @@
 DiffesError
 ├── InvalidInput      one field of a request or option; HTTP answers 422
 ├── Overloaded        the engine takes no more work now; HTTP answers 429
+├── Expired           a request's own time limit cannot be kept; HTTP answers 504
+├── Cancelled         a request withdrawn before its end; HTTP answers 410
 ├── NotReady          the service is still warming up; HTTP answers 503
 ├── ScheduleError     a schedule that is malformed, or made for something else
 ├── CheckpointError   a model folder that cannot be opened
