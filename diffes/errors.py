@@ -16,6 +16,10 @@ DiffesError
 └── SearchError       a search that cannot start or go on
 """
 
+from typing import Literal
+
+FailureReason = Literal["condition", "step", "not_finite", "decode", "stopped"]
+
 
 class DiffesError(Exception):
     """Says what is wrong, what was expected, what was found, and what to do about it."""
@@ -90,7 +94,19 @@ class BackendError(DiffesError):
 
 
 class EngineError(DiffesError):
-    """A request was in the engine when it failed or was closed."""
+    """A request was in the engine when it failed or was closed. `reason` is a word for metrics: where it failed."""
+
+    def __init__(
+        self,
+        what: str,
+        *,
+        reason: FailureReason = "stopped",
+        expected: object = None,
+        found: object = None,
+        remedy: str = "",
+    ) -> None:
+        self.reason = reason
+        super().__init__(what, expected=expected, found=found, remedy=remedy)
 
 
 class LatencyError(DiffesError):

@@ -11,8 +11,10 @@ from pathlib import Path
 import httpx
 import pytest
 from PIL import Image
+from prometheus_client import CollectorRegistry
 
 from diffes.bundle import Bundle
+from diffes.serving.instruments import Instruments
 from diffes.serving.metrics import executed_stages
 from loadtest.report import load_rows
 from loadtest.run import Asked, command
@@ -75,6 +77,14 @@ def test_metrics_show_every_executed_stage_and_no_stray_path(service: Service, t
         (line,) = (line for line in text.splitlines() if line.startswith(f"diffes_step_seconds_count{{{series}}}"))
         assert float(line.split()[-1]) > 0
     assert "wp-login" not in text
+    declared = CollectorRegistry()
+    Instruments(declared)
+    assert {f"# TYPE {metric.name}" for metric in declared.collect()} <= {
+        line.rsplit(" ", 1)[0].removesuffix("_total") for line in text.splitlines() if line.startswith("# TYPE")
+    }
+    assert "\ndiffes_ready 1.0\n" in text
+    (resident,) = re.findall(r"\ndiffes_resident_bytes (\S+)", text)
+    assert float(resident) > 10e6
     assert 'diffes_requests_total{status="done"}' in text
 
 

@@ -5,6 +5,7 @@ admits, chooses, denoises and decodes.
 """
 
 import logging
+from collections import Counter
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from functools import lru_cache, partial
@@ -25,7 +26,7 @@ from diffes.engine.queue import BoundedQueue
 from diffes.engine.request import Limits, Listener, Request, Result, resolve
 from diffes.engine.scheduling import Scheduler, Situation
 from diffes.engine.step import condition, decode, start, take_step
-from diffes.errors import DiffesError, EngineError, Expired, Overloaded
+from diffes.errors import DiffesError, EngineError, Expired, FailureReason, Overloaded
 
 logger = logging.getLogger(__name__)
 
@@ -91,7 +92,7 @@ class Engine:
         except DiffesError as error:
             self._jobs.pop(resolved.id, None)
             if isinstance(error, Overloaded):
-                self._observer.finished(Ending(resolved.schedule, "rejected", 0.0, 0, error.reason))
+                self._observer.finished(Ending(resolved, "rejected", job.timings(self._clock()), 0, error.reason))
             raise
         self._load.add(self._forecast.work(job), job.arrived)
         self._report_load()
@@ -100,6 +101,8 @@ class Engine:
     def cancel(self, request_id: str) -> bool:
         """Drop a request before its next step; False if none of that id is inside."""
         job = self._jobs.get(request_id)
+        if job is not None:
+            job.withdrawn = True
         return job is not None and job.future.cancel()
 
     def backlog_seconds(self) -> float:
@@ -153,9 +156,10 @@ class Engine:
             self._observer.admitted(job.admitted - job.arrived)
             try:
                 job.conditions = condition(self._backend, job, self.bundle.architecture.classes)
+                self._observer.conditioned(self._clock() - job.admitted)
                 self._running = [*self._running, *start(job)]
             except Exception as error:  # noqa: BLE001 - whatever a runtime raises, this request alone ends
-                job.fail(_failure("the condition failed", error))
+                job.fail(_failure("the condition failed", error, "condition"))
 
     def _fits(self, job: Job) -> bool:
         images = len(self._running) + job.request.images
@@ -182,18 +186,19 @@ class Engine:
             unsound = take_step(self._backend, batch)
         except Exception as error:  # noqa: BLE001 - whatever a runtime raises, this batch alone ends
             for job, stage in standing:
-                job.fail(_failure(f"stage {stage.stage} failed on subgraph {key.subgraph}", error))
+                job.fail(_failure(f"stage {stage.stage} failed on subgraph {key.subgraph}", error, "step"))
             return
         seconds = self._clock() - began
         for image in unsound:
             where = f"stage {image.stage.stage} failed on subgraph {key.subgraph}"
-            image.job.fail(EngineError(where, expected="finite values", found="NaN or infinity"))
+            image.job.fail(EngineError(where, reason="not_finite", expected="finite values", found="NaN or infinity"))
         for job in {image.job for image in batch}:
-            job.note({stage.stage for other, stage in standing if other is job}, seconds, len(batch))
+            job.note({stage.stage for other, stage in standing if other is job}, began, seconds, len(batch))
         rows = key.rows(len(batch))
         self._costs.observe(key.subgraph, rows, seconds)
-        stages = tuple(dict.fromkeys(stage for _, stage in standing))
-        self._observer.stepped(StepReport(key.subgraph, stages, len(batch), rows, seconds))
+        stages = Counter(stage for _, stage in standing)
+        report = StepReport(key.subgraph, tuple(stages), len(batch), rows, seconds, tuple(stages.values()))
+        self._observer.stepped(report)
 
     def _show(self, images: Sequence[ImageState]) -> None:
         """Tell callers who listen how far their images are, and what they will be."""
@@ -212,11 +217,14 @@ class Engine:
         """Each image with its latents' pixels; none if the decoder fails, which ends these requests alone."""
         if not images:
             return []
+        began = self._clock()
         try:
-            return list(zip(images, decode(self._backend, latents), strict=True))
+            pixels = decode(self._backend, latents)
+            self._observer.decoded(len(images), self._clock() - began)
+            return list(zip(images, pixels, strict=True))
         except Exception as error:  # noqa: BLE001 - whatever a runtime raises
             for image in images:
-                image.job.fail(_failure("the decoder failed", error))
+                image.job.fail(_failure("the decoder failed", error, "decode"))
             return []
 
     def _fail_everything(self, error: EngineError) -> None:
@@ -226,15 +234,15 @@ class Engine:
 
     def _ended(self, job: Job) -> None:
         self._jobs.pop(job.request.id, None)
-        seconds = self._clock() - job.arrived
-        self._observer.finished(Ending(job.request.schedule, _outcome(job), seconds, job.steps))
+        ending = Ending(job.request, _outcome(job), job.timings(self._clock()), job.steps, _reason(job))
+        self._observer.finished(ending)
 
     def _report_load(self) -> None:
         self._observer.load(waiting=len(self._queue.waiting()), running=len(self._running))
 
 
-def _failure(what: str, error: Exception) -> EngineError:
-    failure = EngineError(what, expected="an output", found=f"{type(error).__name__}: {error}")
+def _failure(what: str, error: Exception, reason: FailureReason) -> EngineError:
+    failure = EngineError(what, reason=reason, expected="an output", found=f"{type(error).__name__}: {error}")
     failure.__cause__ = error
     return failure
 
@@ -246,3 +254,10 @@ def _outcome(job: Job) -> Outcome:
     if isinstance(error, Expired):
         return "expired"
     return "failed" if error else "done"
+
+
+def _reason(job: Job) -> str:
+    if job.future.cancelled():
+        return "withdrawn" if job.withdrawn else "left"
+    error = job.future.exception()
+    return error.reason if isinstance(error, EngineError) else ""

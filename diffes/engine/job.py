@@ -3,6 +3,7 @@
 from collections.abc import Iterable
 from concurrent.futures import Future
 from dataclasses import dataclass, field
+from math import inf
 
 import torch
 from torch import Tensor
@@ -19,6 +20,8 @@ class _StageClock:
     steps: int = 0  # denoiser calls this request took part in
     seconds: float = 0.0
     images: int = 0  # summed over those calls
+    began: float = inf
+    ended: float = 0.0
 
 
 @dataclass(eq=False, slots=True)
@@ -33,8 +36,9 @@ class Job:
     arrived: float
     listener: Listener | None = None
     future: Future[Result] = field(default_factory=Future)
-    admitted: float = 0.0
+    admitted: float = inf
     steps: int = 0  # that its images have taken, each counted
+    withdrawn: bool = False  # by its id
     conditions: dict[str, Tensor] = field(default_factory=dict)  # each [1 or 2 (unconditional), steps, ...]
     decoded: dict[int, Tensor] = field(default_factory=dict)  # image index -> [3, H, W]
     clocks: dict[int, _StageClock] = field(default_factory=dict)
@@ -49,13 +53,14 @@ class Job:
         """When its caller's time is over."""
         return self.arrived + self.request.timeout
 
-    def note(self, stages: Iterable[int], seconds: float, images: int) -> None:
+    def note(self, stages: Iterable[int], began: float, seconds: float, images: int) -> None:
         """Count one denoiser call for each stage in which images of this request stood."""
         for stage in stages:
             clock = self.clocks.setdefault(stage, _StageClock())
-            clock.steps += 1
             clock.seconds += seconds
             clock.images += images
+            clock.began, clock.ended = min(clock.began, began), began + seconds
+            clock.steps += 1  # last: a caller who leaves reads them from another thread
 
     def fail(self, error: Exception) -> None:
         """Answer with an error, unless the caller has left."""
@@ -68,17 +73,26 @@ class Job:
             return
         images = torch.stack([self.decoded[index] for index in range(self.request.images)])
         if self.future.set_running_or_notify_cancel():
-            self.future.set_result(Result(images, self.request, self._timings(now)))
+            self.future.set_result(Result(images, self.request, self.timings(now)))
 
-    def _timings(self, now: float) -> Timings:
-        stages = self.path.route.stages
+    def timings(self, now: float) -> Timings:
+        """Where its time went until now."""
         return Timings(
-            queue_seconds=self.admitted - self.arrived,
+            queue_seconds=min(self.admitted, now) - self.arrived,
             total_seconds=now - self.arrived,
-            stages=tuple(
-                StageTiming(stage, stages.count(stage), clock.seconds, clock.images / clock.steps)
-                for stage, clock in sorted(self.clocks.items())
-            ),
+            stages=tuple(self._timing(stage, clock) for stage, clock in sorted(self.clocks.items()) if clock.steps),
+        )
+
+    def _timing(self, stage: int, clock: _StageClock) -> StageTiming:
+        stages = self.path.route.stages
+        return StageTiming(
+            stage=stage,
+            subgraph=self.path.keys[stages.index(stage)].subgraph,
+            steps=min(clock.steps, stages.count(stage)),  # images of a request may take the same step apart
+            seconds=clock.seconds,
+            mean_batch=clock.images / clock.steps,
+            began=clock.began - self.arrived,
+            ended=clock.ended - self.arrived,
         )
 
 

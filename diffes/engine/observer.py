@@ -3,6 +3,8 @@
 from dataclasses import dataclass
 from typing import Literal, NamedTuple, Protocol
 
+from diffes.engine.request import ResolvedRequest, Timings
+
 Outcome = Literal["done", "failed", "cancelled", "expired", "rejected"]
 
 
@@ -22,17 +24,21 @@ class StepReport:
     images: int
     rows: int  # with the unconditional ones
     seconds: float
+    shares: tuple[int, ...]  # how many of the images stood in each of the stages
 
 
 @dataclass(frozen=True, slots=True)
 class Ending:
-    """A request's end: `seconds` after it came, `steps` after the images of it had taken so many."""
+    """A request's end, after its images had taken `steps` steps, each counted.
 
-    schedule: str
+    `reason` is a word for metrics: what was full, where it failed, or whether its caller `left` or it was `withdrawn`.
+    """
+
+    request: ResolvedRequest
     outcome: Outcome
-    seconds: float
+    timings: Timings
     steps: int
-    reason: str = ""  # of a rejection
+    reason: str = ""
 
 
 class Observer(Protocol):
@@ -44,8 +50,14 @@ class Observer(Protocol):
     def admitted(self, queue_seconds: float) -> None:
         """A request left the queue."""
 
+    def conditioned(self, seconds: float) -> None:
+        """The conditions of all steps of a request are calculated; a GPU may still be at it."""
+
     def stepped(self, step: StepReport) -> None:
         """A batch took one step."""
+
+    def decoded(self, images: int, seconds: float) -> None:
+        """So many latents, of images or previews, became pixels on the CPU."""
 
     def finished(self, ending: Ending) -> None:
         """A request got its answer, or its caller left."""
@@ -60,8 +72,51 @@ class Silent:
     def admitted(self, queue_seconds: float) -> None:
         """Nothing."""
 
+    def conditioned(self, seconds: float) -> None:
+        """Nothing."""
+
     def stepped(self, step: StepReport) -> None:
+        """Nothing."""
+
+    def decoded(self, images: int, seconds: float) -> None:
         """Nothing."""
 
     def finished(self, ending: Ending) -> None:
         """Nothing."""
+
+
+class Together:
+    """Observers that all hear everything, in their order."""
+
+    def __init__(self, *observers: Observer) -> None:
+        self._observers = observers
+
+    def load(self, *, waiting: int, running: int) -> None:
+        """To each."""
+        for observer in self._observers:
+            observer.load(waiting=waiting, running=running)
+
+    def admitted(self, queue_seconds: float) -> None:
+        """To each."""
+        for observer in self._observers:
+            observer.admitted(queue_seconds)
+
+    def conditioned(self, seconds: float) -> None:
+        """To each."""
+        for observer in self._observers:
+            observer.conditioned(seconds)
+
+    def stepped(self, step: StepReport) -> None:
+        """To each."""
+        for observer in self._observers:
+            observer.stepped(step)
+
+    def decoded(self, images: int, seconds: float) -> None:
+        """To each."""
+        for observer in self._observers:
+            observer.decoded(images, seconds)
+
+    def finished(self, ending: Ending) -> None:
+        """To each."""
+        for observer in self._observers:
+            observer.finished(ending)

@@ -1,7 +1,7 @@
 """What a caller asks of the engine, and what comes back."""
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from math import inf
 
 from torch import Tensor
@@ -36,6 +36,15 @@ class Limits:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Origin:
+    """Where a request came from, for logs and traces; the engine hands it on unread."""
+
+    client_id: str = ""  # what its caller calls it
+    schedule: str = ""  # asked for by name
+    trace: Mapping[str, str] = field(default_factory=dict, hash=False)  # headers of W3C Trace Context
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Request:
     """`images` images of one label; image j starts from noise seeded with `seed + j`.
 
@@ -54,6 +63,7 @@ class Request:
     deterministic: bool = False
     previews: int = 0
     id: str = ""
+    origin: Origin = Origin()
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,16 +102,23 @@ class ResolvedRequest:
     deterministic: bool = False
     previews: int = 0
     id: str = ""
+    origin: Origin = Origin()
 
 
 @dataclass(frozen=True, slots=True)
 class StageTiming:
-    """One stage of one request: steps per image, seconds in the denoiser, images stepped together on average."""
+    """One stage of one request: steps per image, seconds in the denoiser, images stepped together on average.
+
+    `began` and `ended` are seconds from the request's coming to its first step's start and its last one's end.
+    """
 
     stage: int
+    subgraph: str
     steps: int
     seconds: float
     mean_batch: float
+    began: float
+    ended: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,6 +162,7 @@ def resolve(request: Request, bundle: Bundle, limits: Limits) -> ResolvedRequest
         deterministic=request.deterministic,
         previews=request.previews,
         id=request.id,
+        origin=request.origin,
     )
 
 

@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Awaitable, Callable
+from time import perf_counter
 
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
@@ -11,7 +12,9 @@ from starlette.routing import Route
 
 from diffes.errors import DiffesError, Overloaded
 from diffes.serving import native, openai_images
+from diffes.serving.calls import FollowedResponse
 from diffes.serving.errors import answer, answer_bug, answer_http
+from diffes.serving.metrics import Metrics
 from diffes.serving.openapi import document
 from diffes.serving.runtime import Runtime, Served
 
@@ -37,9 +40,11 @@ def create_app(runtime: Callable[[], Runtime]) -> Starlette:
         """The handler with the engine; its errors as responses, wrong values with status `invalid`."""
 
         async def handle(request: Request) -> Response:
-            current = runtime()
+            current, began = runtime(), perf_counter()
             try:
-                return await handler(request, current.served())
+                response = await handler(request, current.served())
+                _time_first_byte(response, began, current.metrics)
+                return response
             except Overloaded as error:
                 return answer(error, retry_after=current.served().engine.backlog_seconds())
             except DiffesError as error:
@@ -66,6 +71,14 @@ def create_app(runtime: Callable[[], Runtime]) -> Starlette:
         ],
         exception_handlers={DiffesError: _on_error, HTTPException: _on_http, Exception: _on_bug},
     )
+
+
+def _time_first_byte(response: Response, began: float, metrics: Metrics) -> None:
+    """A stream's when something is shown in it, an answer's now if it has images."""
+    if isinstance(response, FollowedResponse):
+        response.followed.at_first = lambda: metrics.first_byte("stream", perf_counter() - began)
+    elif native.SEED in response.headers:
+        metrics.first_byte("answer", perf_counter() - began)
 
 
 async def _info(_: Request, served: Served) -> Response:

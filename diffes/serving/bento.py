@@ -18,8 +18,9 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from diffes.bundle import Bundle
 from diffes.errors import DiffesError
 from diffes.serving.app import ENDPOINTS, create_app
-from diffes.serving.metrics import Metrics, known_endpoints_only
+from diffes.serving.metrics import Metrics
 from diffes.serving.runtime import Runtime
+from diffes.serving.scrape import known_endpoints_only
 from diffes.serving.settings import Settings
 
 usage_stats.do_not_track.cache_clear()

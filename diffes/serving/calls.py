@@ -53,9 +53,10 @@ def cancelled() -> Cancelled:
 
 @dataclass
 class Followed:
-    """A request whose steps are heard of as they are taken."""
+    """A request whose steps are heard of as they are taken. `at_first` is called when the first of it is shown."""
 
     future: Future[Result] = field(init=False)
+    at_first: Callable[[], None] | None = None
     _heard: asyncio.Queue[Progress | Preview | None] = field(default_factory=asyncio.Queue)
 
     @classmethod
@@ -69,6 +70,12 @@ class Followed:
         followed.future = await run_in_threadpool(engine.submit, asked, tell)
         followed.future.add_done_callback(lambda _: tell(None))
         return followed
+
+    def shows(self) -> None:
+        """Something that was made of the images goes to their caller."""
+        if self.at_first is not None:
+            self.at_first()
+            self.at_first = None
 
     async def events(self) -> AsyncIterator[Progress | Preview | None]:
         """What is heard until the request is done; None now and then while nothing is."""
@@ -88,11 +95,11 @@ class FollowedResponse(StreamingResponse):
 
     def __init__(self, content: AsyncIterator[bytes], followed: Followed, **options: Any) -> None:
         super().__init__(content, media_type="text/event-stream", **options)
-        self._leave: Callable[[], object] = followed.future.cancel
+        self.followed = followed
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Send; whatever ends the sending ends the request."""
         try:
             await super().__call__(scope, receive, send)
         finally:
-            self._leave()
+            self.followed.future.cancel()

@@ -19,6 +19,7 @@ from diffes.serving.runtime import Served
 from diffes.serving.schema import GenerateAnswer, GenerateBody, ImageFormat
 
 CLIENT_CLOSED_REQUEST = 499
+SEED = "X-Diffes-Seed"
 
 
 async def generate(request: Request, served: Served) -> Response:
@@ -60,7 +61,7 @@ def headers_of(result: Result, bundle_id: str) -> dict[str, str]:
     spans.append(("total", timings.total_seconds))
     return {
         "X-Request-ID": result.request.id,
-        "X-Diffes-Seed": str(result.request.seed),
+        SEED: str(result.request.seed),
         "X-Diffes-Schedule": result.request.schedule,
         "X-Diffes-Bundle": bundle_id,
         "Server-Timing": ", ".join(f"{name};dur={seconds * 1e3:.1f}" for name, seconds in spans),
@@ -70,6 +71,8 @@ def headers_of(result: Result, bundle_id: str) -> dict[str, str]:
 async def _events(followed: Followed, request_id: str, bundle_id: str) -> AsyncIterator[bytes]:
     yield sse.event("accepted", {"id": request_id})
     async for heard in followed.events():
+        if heard is not None:
+            followed.shows()
         if isinstance(heard, Progress):
             told = {"image": heard.image, "step": heard.step, "steps": heard.steps, "stage": heard.stage}
             yield sse.event("progress", told)

@@ -96,6 +96,7 @@ class _Told:
         async for heard in followed.events():
             if isinstance(heard, Preview):
                 image = await run_in_threadpool(self._encoded, heard.pixels)
+                followed.shows()
                 yield self._event(_PARTIAL, b64_json=image, partial_image_index=heard.index)
             elif heard is None:
                 yield sse.KEEPALIVE
@@ -107,6 +108,7 @@ class _Told:
             yield sse.event(None, error_of(error))
         else:
             image = await run_in_threadpool(self._encoded, result.images[0])
+            followed.shows()
             yield self._event(_COMPLETED, b64_json=image, **self._made_of(result))
 
     def _event(self, name: str, **more: Any) -> bytes:

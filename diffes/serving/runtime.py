@@ -14,8 +14,10 @@ from diffes.engine.policies import scheduler_named
 from diffes.errors import NotReady
 from diffes.files import sha256_of
 from diffes.manifest import MANIFEST
-from diffes.serving.metrics import Metrics, forget_dead_processes
+from diffes.serving.metrics import Metrics
+from diffes.serving.scrape import forget_dead_processes
 from diffes.serving.settings import Settings
+from diffes.serving.vitals import Pulse
 from diffes.serving.warmup import warm_up
 
 logger = logging.getLogger(__name__)
@@ -41,10 +43,12 @@ class Runtime:
         self._served: Served | None = None
         self._failure: Exception | None = None
         self._closed = False
+        self._pulse = Pulse(lambda: self.ready, self._backlog, metrics.felt)
         self._starter = Thread(target=self._start, name="diffes-start", daemon=True)
 
     def start(self) -> None:
         """Begin; returns at once."""
+        self._pulse.start()
         self._starter.start()
 
     @property
@@ -76,6 +80,10 @@ class Runtime:
         self._starter.join()
         if self._served is not None:
             self._served.engine.close()
+        self._pulse.stop()
+
+    def _backlog(self) -> float:
+        return 0.0 if self._served is None else self._served.engine.backlog_seconds()
 
     def _start(self) -> None:
         try:
@@ -84,7 +92,7 @@ class Runtime:
             bundle = Bundle.open(settings.bundle)
             backend = open_backend(settings.backend, bundle, settings.device, settings.threads)
             bundle_id = bundle_id_of(bundle)
-            self.metrics.prepare(bundle, bundle_id, backend.name)
+            self.metrics.prepare(bundle, bundle_id, backend.name, backend.buckets, settings.limits)
             costs = warm_up(bundle, backend, settings.limits.batch)
             self._served = self._engine(bundle, bundle_id, backend, costs)
             logger.info("serving bundle %s (%s) on %s", settings.bundle, bundle_id, backend.name)

@@ -40,6 +40,8 @@ class Recorder(Silent):
         self.steps: list[StepReport] = []
         self.endings: list[Ending] = []
         self.waits = 0
+        self.conditions = 0
+        self.decoded_images: list[int] = []
 
     def load(self, *, waiting: int, running: int) -> None:
         self.loads.append((waiting, running))
@@ -48,13 +50,21 @@ class Recorder(Silent):
         assert queue_seconds >= 0
         self.waits += 1
 
+    def conditioned(self, seconds: float) -> None:
+        assert seconds >= 0
+        self.conditions += 1
+
+    def decoded(self, images: int, seconds: float) -> None:
+        assert seconds >= 0
+        self.decoded_images.append(images)
+
     def stepped(self, step: StepReport) -> None:
         self.steps.append(step)
 
     def finished(self, ending: Ending) -> None:
-        assert ending.seconds >= 0
+        assert ending.timings.total_seconds >= ending.timings.queue_seconds >= 0
         self.endings.append(ending)
 
     @property
     def outcomes(self) -> list[tuple[str, Outcome]]:
-        return [(ending.schedule, ending.outcome) for ending in self.endings]
+        return [(ending.request.schedule, ending.outcome) for ending in self.endings]

@@ -207,7 +207,7 @@ def test_an_observer_hears_of_every_step_and_every_outcome(engine_with: EngineFa
     assert heard.outcomes == [("mixed", "rejected"), ("half", "cancelled"), ("mixed", "done")]
     assert [step.stages for step in heard.steps] == [(StageOf("mixed", i),) for i in range(4)]
     assert [(step.images, step.rows) for step in heard.steps] == [(1, 2)] * 4
-    assert heard.waits == 1
+    assert (heard.waits, heard.conditions, heard.decoded_images) == (1, 1, [1])
     assert heard.loads[-1] == (0, 0)
 
 
@@ -216,9 +216,10 @@ def test_one_call_may_serve_stages_of_two_schedules(engine_with: EngineFactory) 
     engine = engine_with(observer=heard)
     first = engine.submit(Request(label=0, seed=0))
     engine.step()
-    second = engine.submit(Request(label=0, seed=1, schedule="half"))
+    second = engine.submit(Request(label=0, seed=1, schedule="half", images=2))
     drain(engine, first, second)
     assert heard.steps[1].stages == (StageOf("mixed", 1), StageOf("half", 0))
+    assert heard.steps[1].shares == (1, 2)
 
 
 def test_the_backlog_is_the_steps_inside_at_the_speed_of_late(engine_with: EngineFactory) -> None:

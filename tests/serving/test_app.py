@@ -260,3 +260,27 @@ def test_every_reference_of_the_description_is_there(client: TestClient) -> None
     text = client.get("/openapi.json").text
     names = client.get("/openapi.json").json()["components"]["schemas"]
     assert {reference for reference in re.findall(r"#/components/schemas/(\w+)", text)} <= names.keys()
+
+
+def test_the_first_byte_is_an_answer_s_or_the_first_that_a_stream_shows(client: TestClient, runtime: Warm) -> None:
+    client.post("/generate", json={"label": 0})
+    client.post("/v1/images/generations", json={"prompt": "a ship", "stream": True, "partial_images": 1})
+    client.post("/generate/stream", json={"label": 0})
+    client.post("/generate", json={"label": "unicorn"})
+    client.get("/v1/info")
+    assert runtime.count("diffes_first_byte_seconds_count", kind="answer") == 1
+    assert runtime.count("diffes_first_byte_seconds_count", kind="stream") == 2
+
+
+def test_a_stream_s_first_byte_comes_before_its_end(client: TestClient, runtime: Warm, backend: MemoryBackend) -> None:
+    taken = 0
+
+    def slower(*_: object) -> None:
+        nonlocal taken
+        taken += 1
+        threading.Event().wait(0.0 if taken < 3 else 0.1)
+
+    backend.before = slower
+    client.post("/generate/stream", json={"label": 0})
+    first = runtime.count("diffes_first_byte_seconds_sum", kind="stream")
+    assert first < runtime.count("diffes_request_seconds_sum", schedule="mixed", status="done") - 0.1
