@@ -10,6 +10,7 @@ DiffesError
 ├── CheckpointError   a model folder that cannot be opened
 ├── BundleError       a bundle that is damaged, incomplete or from another time
 ├── BackendError      a runtime that cannot do what was asked
+│   └── OutOfMemory   a runtime that has no room for a call's tensors
 ├── EngineError       the engine failed or was closed while a request was in it
 ├── LatencyError      a latency table that is malformed, or measured of something else
 ├── QualityError      a measure asked of things it cannot compare
@@ -18,7 +19,7 @@ DiffesError
 
 from typing import Literal
 
-FailureReason = Literal["condition", "step", "not_finite", "decode", "stopped"]
+FailureReason = Literal["condition", "step", "not_finite", "out_of_memory", "decode", "stopped"]
 
 
 class DiffesError(Exception):
@@ -91,6 +92,10 @@ class BundleError(DiffesError):
 
 class BackendError(DiffesError):
     """A backend or device is missing, or a subgraph cannot run on it."""
+
+
+class OutOfMemory(BackendError):
+    """A call needs more memory than there is; a smaller one may do."""
 
 
 class EngineError(DiffesError):

@@ -15,6 +15,7 @@ that takes seconds, which a process that reads no scheduler need not wait for.
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from math import exp, inf, log, sqrt
 from typing import Any, NamedTuple
 
@@ -50,6 +51,11 @@ class Trajectory:
         """Training timesteps the denoiser is asked at, noisy to clean."""
         return tuple(step.timestep for step in self.steps)
 
+    @cached_property
+    def coefficients(self) -> Tensor:
+        """[steps, 6] float32, a row for `advance` of each step."""
+        return torch.tensor([step[2:] for step in self.steps], dtype=torch.float32)
+
 
 def trajectory(sampler: str, config: Mapping[str, Any], steps: int) -> Trajectory:
     """Coefficients of `steps` steps of a diffusers scheduler class under a scheduler config.
@@ -76,18 +82,17 @@ def train_timesteps(config: Mapping[str, Any]) -> int:
     return found
 
 
-def advance(steps: Sequence[Step], clip: float, x: Tensor, out: Tensor, before: Tensor) -> tuple[Tensor, Tensor]:
+def advance(coefficients: Tensor, clip: float, x: Tensor, out: Tensor, before: Tensor) -> tuple[Tensor, Tensor]:
     """One update of rows that may stand at different steps.
 
-    x, out, before: [B, C, h, w]; `steps` has B entries; `before` is the rows' previous x0 (any value at a first
-    step, whose coefficient is 0). Returns (x_next, x0), float32.
+    x, out, before: [B, C, h, w]; `coefficients` [B, 6] are each row's of its trajectory, on x's device; `before` is
+    the rows' previous x0 (any value at a first step, whose coefficient is 0). Returns (x_next, x0), float32.
     """
-    table = torch.tensor([step[2:] for step in steps], dtype=torch.float32, device=x.device)
-    return _updated([column.view(-1, 1, 1, 1) for column in table.unbind(1)], clip, x, out, before)
+    return _updated([column.view(-1, 1, 1, 1) for column in coefficients.unbind(1)], clip, x, out, before)
 
 
 def advance_together(step: Step, clip: float, x: Tensor, out: Tensor, before: Tensor) -> tuple[Tensor, Tensor]:
-    """`advance` of rows that all stand at one step, to the bit, without a copy to the device that it waits for."""
+    """`advance` of rows that all stand at one step, to the bit."""
     return _updated(step[2:], clip, x, out, before)
 
 

@@ -45,8 +45,12 @@ def our_samples(path: Trajectory) -> Tensor:
     latents, clean = NOISE * path.noise_scale, torch.full_like(NOISE, 7.0)
     for index, step in enumerate(path.steps):
         out = fake_model(latents * step.scale, index)
-        latents, clean = advance([step] * len(latents), path.clip, latents, out, clean)
+        latents, clean = advance(rows_at(path, index, len(latents)), path.clip, latents, out, clean)
     return latents
+
+
+def rows_at(path: Trajectory, index: int, rows: int) -> Tensor:
+    return path.coefficients[index].expand(rows, -1)
 
 
 def assert_same(sampler: str, steps: int, **options: Any) -> None:
@@ -167,10 +171,10 @@ def test_rows_at_different_steps_advance_as_each_would_alone(sampler: str) -> No
     path = trajectory(sampler, BASE | {"clip_sample": True}, 8)
     generator = torch.Generator().manual_seed(2)
     x, out, before = (torch.randn(len(path.steps), 3, 4, 4, generator=generator) for _ in range(3))
-    together, clean_together = advance(path.steps, path.clip, x, out, before)
-    for i, step in enumerate(path.steps):
+    together, clean_together = advance(path.coefficients, path.clip, x, out, before)
+    for i in range(len(path.steps)):
         row = slice(i, i + 1)
-        alone, clean_alone = advance([step], path.clip, x[row], out[row], before[row])
+        alone, clean_alone = advance(path.coefficients[row], path.clip, x[row], out[row], before[row])
         assert torch.equal(together[row], alone)
         assert torch.equal(clean_together[row], clean_alone)
 
@@ -179,8 +183,8 @@ def test_rows_at_different_steps_advance_as_each_would_alone(sampler: str) -> No
 def test_rows_at_one_step_advance_together_as_apart_to_the_bit(sampler: str) -> None:
     path = trajectory(sampler, BASE | {"clip_sample": True}, 8)
     x, out, before = torch.randn(3, 64, 3, 4, 4, generator=torch.Generator().manual_seed(0))
-    for step in path.steps:
-        apart = advance([step] * 64, path.clip, x, out, before)
+    for index, step in enumerate(path.steps):
+        apart = advance(rows_at(path, index, 64), path.clip, x, out, before)
         together = advance_together(step, path.clip, x, out, before)
         assert all(torch.equal(one, other) for one, other in zip(apart, together, strict=True))
 

@@ -27,6 +27,12 @@ STAGES = (
         "s",
     ),
     Panel(
+        "Between two calls",
+        "From the end of a denoiser call to the start of the next, while there is work: what the engine costs.",
+        quantiles("step_gap_seconds"),
+        "s",
+    ),
+    Panel(
         "Images together by stage",
         "Mean number of images in a denoiser call.",
         (Query(mean("step_images", "schedule, stage", IN), "{{schedule}} {{stage}}"),),

@@ -123,7 +123,12 @@ INSIDE = (
         (Query(level("queue_depth"), "waiting {{instance}}"), Query(level("queue_limit"), "limit {{instance}}")),
         "short",
     ),
-    Panel("Images running", "Images between two steps.", (Query(level("images_running"), "{{instance}}"),), "short"),
+    Panel(
+        "Images running",
+        "Images between two steps, and how many go together at most.",
+        (Query(level("images_running"), "{{instance}}"), Query(level("batch_limit"), "{{instance}}, in a step")),
+        "short",
+    ),
     Panel(
         "Backlog",
         "Forecast of what all inside will take.",

@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Protocol, runtime_checkable
 
+import torch
 from torch import Tensor
 
 Conditions = Mapping[str, Tensor]
@@ -23,6 +24,10 @@ class Backend(Protocol):
     def buckets(self) -> Sequence[int]:
         """Row counts that a step is padded to; none if it is run as it comes."""
 
+    @property
+    def device(self) -> torch.device:
+        """Where outputs are, and inputs best are. A GPU may still be at work on them when a call returns."""
+
     def condition(self, timesteps: Tensor, labels: Tensor) -> dict[str, Tensor]:
         """timesteps [N] float32, labels [N] int64 → each condition [N, ...]."""
 
@@ -30,7 +35,7 @@ class Backend(Protocol):
         """latents [B, C, h, w], conditions [B, ...] → the model's output like latents."""
 
     def decode(self, latents: Tensor) -> Tensor:
-        """latents [B, C, h, w] → images [B, 3, H, W] in [-1, 1]."""
+        """latents [B, C, h, w] → images [B, 3, H, W] in [-1, 1]; on a GPU perhaps on a stream beside the steps'."""
 
     def close(self) -> None:
         """Free sessions and memory; the backend cannot be used afterwards."""

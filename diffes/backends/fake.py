@@ -30,6 +30,7 @@ class FakeBackend:
     calls: list[Call] = field(default_factory=list)
     closed: bool = False
     buckets: tuple[int, ...] = ()
+    device: torch.device = torch.device("cpu")
 
     def condition(self, timesteps: Tensor, labels: Tensor) -> dict[str, Tensor]:
         """timesteps [N] float32, labels [N] int64 → `modulation` [N, 2]."""

@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from diffes.backends.base import Conditions
@@ -17,6 +18,7 @@ class OnnxRuntimeBackend:
 
     name = "onnxruntime"
     buckets: Sequence[int] = ()
+    device = torch.device("cpu")
 
     def __init__(self, bundle: Bundle, device: str = "cpu", threads: int | None = None) -> None:
         manifest = bundle.manifest

@@ -27,9 +27,9 @@ class OnnxRuntimeCudaBackend:
     buckets: Sequence[int] = ()
 
     def __init__(self, bundle: Bundle, device: str) -> None:
-        self._device = device_named(device)
+        self.device = device_named(device)
         self._dtype = bundle.dtype
-        self._blob = DeviceBlob(bundle.blob, self._device)
+        self._blob = DeviceBlob(bundle.blob, self.device)
         manifest, architecture = bundle.manifest, bundle.architecture
         self._conditions = [output.name for output in manifest.condition.outputs]
         self._condition: BoundGraph | None = self._bound(bundle, manifest.condition)
@@ -39,12 +39,12 @@ class OnnxRuntimeCudaBackend:
             subgraph.id: _only_output(self._bound(bundle, subgraph, replayed=True)) for subgraph in manifest.subgraphs
         }
         shapes = {"latents": architecture.latent_shape, **architecture.condition_shapes()}
-        self._steps: RecordedSteps[str] | None = RecordedSteps(denoisers, shapes, (self._device, self._dtype), _warmed)
+        self._steps: RecordedSteps[str] | None = RecordedSteps(denoisers, shapes, (self.device, self._dtype), _warmed)
 
     def condition(self, timesteps: Tensor, labels: Tensor) -> dict[str, Tensor]:
         """timesteps [N] float32, labels [N] int64 → each condition [N, ...] on the device."""
         run = _opened(self._condition)
-        outputs = run(timesteps=timesteps.to(self._device), labels=labels.to(self._device))
+        outputs = run(timesteps=timesteps.to(self.device), labels=labels.to(self.device))
         return dict(zip(self._conditions, outputs, strict=True))
 
     def denoise(self, subgraph: str, latents: Tensor, conditions: Conditions) -> Tensor:
@@ -58,7 +58,7 @@ class OnnxRuntimeCudaBackend:
         if self._decode is None:
             return latents.clamp(-1, 1)
         decoder = self._decode
-        placed = latents.to(self._device, self._dtype).contiguous()
+        placed = latents.to(self.device, self._dtype).contiguous()
         return in_pieces(lambda part: decoder(latents=part)[0], placed).float()
 
     def close(self) -> None:
@@ -68,7 +68,7 @@ class OnnxRuntimeCudaBackend:
 
     def _bound(self, bundle: Bundle, graph: Graph, *, replayed: bool = False) -> BoundGraph:
         named = {name: Prefix(spec.tensor, spec.rows).of(self._blob) for name, spec in graph.prefixes.items()}
-        return BoundGraph(bundle.folder / graph.file, graph.outputs, named, self._device, replayed=replayed)
+        return BoundGraph(bundle.folder / graph.file, graph.outputs, named, self.device, replayed=replayed)
 
 
 def _opened(what: T | None) -> T:

@@ -24,24 +24,24 @@ class TorchBackend:
     name = "torch"
 
     def __init__(self, bundle: Bundle, device: str = "cpu", threads: int | None = None) -> None:
-        self._device = device_named(device)
+        self.device = device_named(device)
         if threads is not None:
             torch.set_num_threads(threads)  # PyTorch knows one number for the whole process
         self._dtype = bundle.dtype
-        self.buckets: Sequence[int] = BUCKETS if self._device.type == "cuda" else ()
+        self.buckets: Sequence[int] = BUCKETS if self.device.type == "cuda" else ()
         manifest, architecture = bundle.manifest, bundle.architecture
-        on_gpu = self._device.type == "cuda"
+        on_gpu = self.device.type == "cuda"
         self._mapped = None if on_gpu else bundle.blob
-        tensors: Mapping[str, Tensor] = DeviceBlob(bundle.blob, self._device) if on_gpu else bundle.blob
+        tensors: Mapping[str, Tensor] = DeviceBlob(bundle.blob, self.device) if on_gpu else bundle.blob
         self._names = architecture.condition_names()
-        self._condition = architecture.condition(bundle.weights(manifest.condition, tensors)).to(self._device).eval()
+        self._condition = architecture.condition(bundle.weights(manifest.condition, tensors)).to(self.device).eval()
         self._denoisers: dict[str, nn.Module] = {
             subgraph.id: architecture.denoiser(subgraph.plan, bundle.weights(subgraph, tensors)).eval()
             for subgraph in manifest.subgraphs
         }
         shapes = {"latents": architecture.latent_shape, **architecture.condition_shapes()}
-        place = self._device, self._dtype
-        self._steps = RecordedSteps(self._denoisers, shapes, place, fastest_recorder(self._device)) if on_gpu else None
+        place = self.device, self._dtype
+        self._steps = RecordedSteps(self._denoisers, shapes, place, fastest_recorder(self.device)) if on_gpu else None
         decode = manifest.decode
         self._decoder: nn.Module | None = None
         if decode.graph is not None and decode.config is not None:
@@ -56,7 +56,7 @@ class TorchBackend:
         self._require_open()
         if self._mapped is not None:
             self._mapped.require_unchanged()
-        outputs = self._condition(timesteps.to(self._device), labels.to(self._device))
+        outputs = self._condition(timesteps.to(self.device), labels.to(self.device))
         return dict(zip(self._names, outputs, strict=True))
 
     @torch.inference_mode()
@@ -85,7 +85,7 @@ class TorchBackend:
         self._condition, self._decoder = nn.Identity(), None
 
     def _placed(self, tensor: Tensor) -> Tensor:
-        return tensor.to(self._device, self._dtype)
+        return tensor.to(self.device, self._dtype)
 
     def _require_open(self) -> None:
         if self._closed:

@@ -29,6 +29,7 @@ class TritonBackend:
 
     name = "triton"
     buckets: Sequence[int] = ()  # the server's own, if it has any
+    device = torch.device("cpu")
 
     def __init__(self, bundle: Bundle, device: str, threads: int | None = None) -> None:
         """`device` is an address as `Address.parse` reads it; BackendError if nothing there can serve this bundle."""

@@ -12,7 +12,6 @@ from diffes.engine.observer import StageOf
 from diffes.engine.path import Path
 from diffes.engine.request import Listener, Preview, Progress, ResolvedRequest, Result, StageTiming, Timings
 from diffes.engine.scheduling import BatchKey
-from diffes.sampling import Step
 
 
 @dataclass(slots=True)
@@ -39,7 +38,8 @@ class Job:
     admitted: float = inf
     steps: int = 0  # that its images have taken, each counted
     withdrawn: bool = False  # by its id
-    conditions: dict[str, Tensor] = field(default_factory=dict)  # each [1 or 2 (unconditional), steps, ...]
+    conditions: dict[str, list[tuple[Tensor, ...]]] = field(default_factory=dict)  # [branch][step], the rows of calls
+    coefficients: tuple[Tensor, ...] = ()  # of each step [8]: of what enters the denoiser, guidance, the six of advance
     decoded: dict[int, Tensor] = field(default_factory=dict)  # image index -> [3, H, W]
     clocks: dict[int, _StageClock] = field(default_factory=dict)
 
@@ -61,6 +61,16 @@ class Job:
             clock.images += images
             clock.began, clock.ended = min(clock.began, began), began + seconds
             clock.steps += 1  # last: a caller who leaves reads them from another thread
+
+    def preview_after(self, step: int) -> int | None:
+        """Which preview the caller is to see after so many steps, if any."""
+        wanted = self.path.preview_steps(self.request.previews) if self.request.previews else ()
+        return wanted.index(step) if self.listener is not None and step in wanted else None
+
+    def tell(self, event: Progress | Preview) -> None:
+        """To who listens."""
+        if self.listener is not None:
+            self.listener(event)
 
     def fail(self, error: Exception) -> None:
         """Answer with an error, unless the caller has left."""
@@ -133,27 +143,9 @@ class ImageState:
         return self.job.due
 
     @property
-    def preview_index(self) -> int | None:
-        """Which preview its caller is to see now, if any."""
-        wanted = self.job.path.preview_steps(self.job.request.previews) if self.job.request.previews else ()
-        return wanted.index(self.step) if self.job.listener is not None and self.step in wanted else None
-
-    def tell_progress(self) -> None:
-        """The last step is taken."""
-        if self.job.listener is not None:
-            stage = self.job.path.route.stages[self.step - 1]
-            self.job.listener(Progress(self.index, self.step, len(self.keys), stage))
-
-    def tell_preview(self, pixels: Tensor) -> None:
-        """What the image would be by now, [3, H, W]."""
-        index = self.preview_index
-        if self.job.listener is not None and index is not None:
-            self.job.listener(Preview(self.index, index, pixels))
-
-    @property
-    def at(self) -> Step:
-        """The coefficients of its next step."""
-        return self.job.path.trajectory.steps[self.step]
+    def coefficients(self) -> Tensor:
+        """Of its next step."""
+        return self.job.coefficients[self.step]
 
     @property
     def stage(self) -> StageOf:

@@ -25,6 +25,7 @@ class StepReport:
     rows: int  # with the unconditional ones
     seconds: float
     shares: tuple[int, ...]  # how many of the images stood in each of the stages
+    gap_seconds: float | None = None  # from the end of the call before, if there was work all the time
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +57,9 @@ class Observer(Protocol):
     def stepped(self, step: StepReport) -> None:
         """A batch took one step."""
 
+    def shrunk(self, most: int) -> None:
+        """After the device ran out of memory at most so many images go together."""
+
     def decoded(self, images: int, seconds: float) -> None:
         """So many latents, of images or previews, became pixels on the CPU."""
 
@@ -76,6 +80,9 @@ class Silent:
         """Nothing."""
 
     def stepped(self, step: StepReport) -> None:
+        """Nothing."""
+
+    def shrunk(self, most: int) -> None:
         """Nothing."""
 
     def decoded(self, images: int, seconds: float) -> None:
@@ -110,6 +117,11 @@ class Together:
         """To each."""
         for observer in self._observers:
             observer.stepped(step)
+
+    def shrunk(self, most: int) -> None:
+        """To each."""
+        for observer in self._observers:
+            observer.shrunk(most)
 
     def decoded(self, images: int, seconds: float) -> None:
         """To each."""

@@ -1,71 +1,131 @@
-"""The tensors of one step: rows that stand at different steps of one subgraph go through one denoiser call."""
+"""The tensors of a step: rows that stand at different steps of one subgraph go through one denoiser call.
+
+Nothing here waits for a GPU: a step is launched, and looked at once it has landed.
+"""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 from diffes.backends.base import Backend
 from diffes.engine.job import ImageState, Job
+from diffes.engine.observer import StageOf
+from diffes.engine.scheduling import BatchKey
+from diffes.engine.timeline import Mark, Timeline
 from diffes.rollout import seeded_noise
 from diffes.sampling import advance, guide
 
 
+@dataclass(frozen=True, slots=True)
+class Move:
+    """One image's part in a step: the stage it stood in, how many steps it has taken with it, and its state after."""
+
+    image: ImageState
+    stage: StageOf
+    step: int
+    latents: Tensor
+    clean: Tensor
+
+    @property
+    def last(self) -> bool:
+        """Whether the latents are the image."""
+        return self.step == len(self.image.keys)
+
+    @property
+    def preview(self) -> int | None:
+        """Which preview its caller is to see now, if any."""
+        return self.image.job.preview_after(self.step)
+
+
+@dataclass(frozen=True, slots=True)
+class Flight:
+    """A step that was launched. Marks stand before and after the denoiser call, and after all that follows it."""
+
+    key: BatchKey
+    moves: tuple[Move, ...]
+    finite: Tensor  # [B] on the CPU, once it has landed
+    began: Mark
+    ended: Mark
+    landed: Mark
+
+
+@dataclass(frozen=True, slots=True)
+class Decoding:
+    """Latents that are being decoded; `pixels` [B, 3, H, W] are whole once `done` has passed."""
+
+    moves: tuple[Move, ...]
+    pixels: Tensor
+    began: Mark
+    done: Mark
+
+
 @torch.no_grad()
-def condition(backend: Backend, job: Job, unconditional: int) -> dict[str, Tensor]:
-    """All conditions of a request in one call: each [1, steps, ...], or [2, ...] with the unconditional branch."""
-    timesteps = torch.tensor(job.path.trajectory.timesteps, dtype=torch.float32)
+def condition(backend: Backend, job: Job, unconditional: int, timeline: Timeline) -> None:
+    """All conditions of a request in one call, and the coefficients of all its steps, a row for each."""
+    path = job.path.trajectory
     labels = [job.request.label, unconditional] if job.path.keys[0].guided else [job.request.label]
     outputs = backend.condition(
-        timesteps.repeat(len(labels)), torch.tensor(labels, dtype=torch.int64).repeat_interleave(len(timesteps))
+        timeline.to_device(torch.tensor(path.timesteps, dtype=torch.float32).repeat(len(labels))),
+        timeline.to_device(torch.tensor(labels, dtype=torch.int64).repeat_interleave(len(path.steps))),
     )
-    return {name: value.unflatten(0, (len(labels), len(timesteps))) for name, value in outputs.items()}
+    branches = {name: value.unflatten(0, (len(labels), len(path.steps))) for name, value in outputs.items()}
+    job.conditions = {name: [branch.unbind(0) for branch in value] for name, value in branches.items()}
+    scales = torch.tensor([[step.scale, job.request.guidance] for step in path.steps], dtype=torch.float32)
+    job.coefficients = timeline.to_device(torch.cat([scales, path.coefficients], dim=1)).unbind(0)
 
 
-def start(job: Job) -> list[ImageState]:
+def start(job: Job, timeline: Timeline) -> list[ImageState]:
     """The images of an admitted request before their first step, each from its own seed's noise."""
-    shape = job.path.keys[0].shape
-    device = next(iter(job.conditions.values())).device
-    channels, height, width = shape
+    channels, height, width = job.path.keys[0].shape
     seeds = [job.request.seed + index for index in range(job.request.images)]
-    noise = seeded_noise(seeds, (channels, height, width)).to(device) * job.path.trajectory.noise_scale
+    noise = timeline.to_device(seeded_noise(seeds, (channels, height, width)) * job.path.trajectory.noise_scale)
     return [ImageState(job, index, latents, torch.zeros_like(latents)) for index, latents in enumerate(noise)]
 
 
 @torch.no_grad()
-def take_step(backend: Backend, batch: Sequence[ImageState]) -> list[ImageState]:
-    """Move every image of a batch one step on; returns those whose output was not finite, unmoved.
+def launch(backend: Backend, batch: Sequence[ImageState], timeline: Timeline) -> Flight:
+    """Move every image of a batch one step on; if anything raises, none has moved.
 
     The batch stands on one key. Rows are [conditional; unconditional] when guided.
     """
     key = batch[0].key
-    steps = [image.at for image in batch]
+    columns = torch.stack([image.coefficients for image in batch])  # [B, 8]
+    scale, guidance = (columns[:, place].view(-1, 1, 1, 1) for place in range(2))
     latents = torch.stack([image.latents for image in batch])
-    rows = latents * _column([step.scale for step in steps], latents)
+    rows = latents * scale
+    rows = torch.cat([rows, rows]) if key.guided else rows
     conditions = _conditions(batch, branches=2 if key.guided else 1)
-    out = backend.denoise(key.subgraph, torch.cat([rows, rows]) if key.guided else rows, conditions).to(latents)
-    if key.guided:
-        out = guide(out, _column([image.job.request.guidance for image in batch], latents))
-    finite = out.isfinite().flatten(1).all(1).tolist()  # waits for the device, so step seconds are the device's
+    began = timeline.mark()
+    out = backend.denoise(key.subgraph, rows, conditions)
+    ended = timeline.mark()
+    out = guide(out.to(latents), guidance) if key.guided else out.to(latents)
+    finite = timeline.to_host(out.isfinite().flatten(1).all(1))
     before = torch.stack([image.clean for image in batch])
-    moved = zip(batch, finite, *advance(steps, key.clip, latents, out, before), strict=True)
-    for image, good, after, clean in moved:
-        if good:
-            image.latents, image.clean, image.step = after, clean, image.step + 1
-            image.job.steps += 1
-    return [image for image, good in zip(batch, finite, strict=True) if not good]
+    after, clean = advance(columns[:, 2:], key.clip, latents, out, before)
+    landed = timeline.mark()
+    moves = [_moved(*each) for each in zip(batch, after.unbind(0), clean.unbind(0), strict=True)]
+    return Flight(key, tuple(moves), finite, began, ended, landed)
 
 
 @torch.no_grad()
-def decode(backend: Backend, latents: Sequence[Tensor]) -> Tensor:
-    """Latents of images, each [C, h, w], to pixels [B, 3, H, W] on the CPU."""
-    return backend.decode(torch.stack(list(latents))).float().cpu()
+def decode(backend: Backend, moves: Sequence[Move], timeline: Timeline) -> Decoding:
+    """Pixels of each move's image: of its latents if it is done, else of what it would be."""
+    with timeline.aside():
+        began = timeline.mark()
+        latents = torch.stack([move.latents if move.last else move.clean for move in moves])
+        pixels = timeline.to_host(backend.decode(latents).float())
+        return Decoding(tuple(moves), pixels, began, timeline.mark())
+
+
+def _moved(image: ImageState, latents: Tensor, clean: Tensor) -> Move:
+    stage = image.stage
+    image.latents, image.clean, image.step = latents, clean, image.step + 1
+    image.job.steps += 1
+    return Move(image, stage, image.step, latents, clean)
 
 
 def _conditions(batch: Sequence[ImageState], branches: int) -> dict[str, Tensor]:
     at = [(image.job.conditions, branch, image.step) for branch in range(branches) for image in batch]
-    return {name: torch.stack([each[name][branch, step] for each, branch, step in at]) for name in at[0][0]}
-
-
-def _column(values: Sequence[float], like: Tensor) -> Tensor:
-    return torch.tensor(values, dtype=like.dtype, device=like.device).view(-1, 1, 1, 1)
+    return {name: torch.stack([each[name][branch][step] for each, branch, step in at]) for name in at[0][0]}

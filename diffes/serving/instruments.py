@@ -10,6 +10,7 @@ from typing import Literal
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
 _STEP_SECONDS = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10)
+_GAP_SECONDS = (0.00002, 0.00005, 0.0001, 0.0002, 0.0005, 0.001, 0.002, 0.005, 0.01, 0.1, 1)
 _QUEUE_SECONDS = (0.001, 0.01, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120)
 _REQUEST_SECONDS = (0.05, 0.1, 0.25, 0.5, 1, 2, 5, 10, 20, 30, 60, 120, 300)
 _ROWS = (1, 2, 4, 8, 16, 32, 64, 128)
@@ -54,6 +55,11 @@ class Instruments:
             "stage",
             "backend",
         )
+        self.step_gap_seconds = self._histogram(
+            "step_gap_seconds",
+            "Time from the end of a denoiser call to the start of the next, while there is work.",
+            _GAP_SECONDS,
+        )
         self.step_images = self._histogram(
             "step_images", "Images in one denoiser call, by each stage it served.", _ROWS, "schedule", "stage"
         )
@@ -71,6 +77,9 @@ class Instruments:
         self.queue_depth = self._gauge("queue_depth", "Requests waiting for admission.", "livesum")
         self.queue_limit = self._gauge("queue_limit", "Requests that may wait for admission.", "livesum")
         self.images_running = self._gauge("images_running", "Images between two steps.", "livesum")
+        self.batch_limit = self._gauge(
+            "batch_limit", "Images that go together at most; less after a device ran out of memory.", "livemin"
+        )
         self.backlog_seconds = self._gauge(
             "backlog_seconds",
             "Forecast of what all inside will take; of several workers the longest.",

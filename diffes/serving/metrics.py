@@ -42,7 +42,9 @@ class Metrics:
         self._backend, self._buckets = backend, buckets
         self._prepare_steps(bundle)
         self._prepare_requests(bundle)
-        self._of.queue_limit.set((limits or Limits()).queue)
+        limits = limits or Limits()
+        self._of.queue_limit.set(limits.queue)
+        self._of.batch_limit.set(limits.batch)
         self._of.weight_bytes.labels("bundle").set(bundle.manifest.blob.bytes)
         self._of.weight_bytes.labels("dense").set(bundle.manifest.blob.dense_bytes)
         self._of.build.labels(__version__, bundle_id, bundle.default, backend).set(1)
@@ -64,6 +66,8 @@ class Metrics:
     def stepped(self, step: StepReport) -> None:
         """A batch took one step."""
         self._of.step_rows.observe(step.rows)
+        if step.gap_seconds is not None:
+            self._of.step_gap_seconds.observe(step.gap_seconds)
         for stage, share in zip(step.stages, step.shares, strict=True):
             where = (stage.schedule, str(stage.stage))
             self._of.step_seconds.labels(*where, self._backend).observe(step.seconds)
@@ -76,6 +80,10 @@ class Metrics:
             self._of.switches.labels(step.subgraph).inc()
         self._subgraph = step.subgraph
         self._of.last_step.set(time())
+
+    def shrunk(self, most: int) -> None:
+        """The device ran out of memory: fewer images go together."""
+        self._of.batch_limit.set(most)
 
     def decoded(self, images: int, seconds: float) -> None:
         """Latents became pixels."""

@@ -25,9 +25,8 @@ def warm_up(bundle: Bundle, backend: Backend, batch: int, clock: Callable[[], fl
         latents = torch.randn(rows, *bundle.architecture.latent_shape, generator=generator)
         timesteps = torch.full((rows,), float(bundle.trajectory(1).timesteps[0]))
         conditions = backend.condition(timesteps, torch.zeros(rows, dtype=torch.int64))
-        place = next(iter(conditions.values())).device  # where the engine keeps latents, too
         for subgraph, known in seconds.items():
-            known[rows] = _fastest(lambda: backend.denoise(subgraph, latents.to(place), conditions), clock)  # noqa: B023
+            known[rows] = _fastest(lambda: backend.denoise(subgraph, latents.to(backend.device), conditions), clock)  # noqa: B023
         backend.decode(latents)
         logger.info("warm at %d rows after %.1f s", rows, clock() - began)
     return StepCosts(seconds, backend.buckets)

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from torch import Tensor
 
 from diffes.bundle import Bundle
@@ -76,6 +77,7 @@ class MemoryBackend:
 
     name = "memory"
     buckets: tuple[int, ...] = ()
+    device = torch.device("cpu")
 
     def __init__(self, bundle: Bundle, model: PrunedModel) -> None:
         self.calls: list[tuple[str, int]] = []

@@ -72,10 +72,10 @@ def test_moments_are_those_of_the_dense_model_on_its_own_trajectories(
     latents = initial_state(path, seeded_noise([(9 << 28) + i for i in range(4)], dit.latent_shape)).latents
     clean = torch.zeros_like(latents)
     labels = torch.tensor([0, 1, 2, 3, 10, 10, 10, 10])
-    for at in path.steps:
+    for index, at in enumerate(path.steps):
         conditions = condition(torch.full((8,), float(at.timestep)), labels)
         out = guide(denoiser(torch.cat([latents, latents]), *conditions), 1.5)
-        latents, clean = advance([at] * 4, path.clip, latents, out, clean)
+        latents, clean = advance(path.coefficients[index].expand(4, -1), path.clip, latents, out, clean)
     expected, found = taps.moments(), calibrate(tiny_checkpoint, spec).moments
     assert found.rows == expected.rows == 4 * 8 * 16
     for name in expected.mean:

@@ -40,6 +40,8 @@ class TensorRTBackend:
         progress: Progress = lambda _phase, _share: None,
     ) -> None:
         gpu = open_gpu(device)
+        self.device = gpu.device
+        self._scratch: list[Tensor] = []
         package = find_package()
         require_supported(gpu, package)
         cache = EngineCache.default(package, target_of(package, gpu))
@@ -50,16 +52,19 @@ class TensorRTBackend:
         self.buckets: Sequence[int] = batches_from(None) if batches is None else batches
         specs = engine_specs(bundle, tuple(self.buckets))
         engines = [LoadedEngine(package, gpu, spec, cache.load(spec, progress)) for spec in specs]
-        largest = max(engine.scratch_bytes for engine in engines)
-        self._scratch = torch.empty(max(largest, 1), dtype=torch.uint8, device=gpu.device)
-        self._engines: dict[str, LoadedEngine] = {}
-        for spec, engine in zip(specs, engines, strict=True):
-            served = [graphs[file] for file in spec.graphs]
-            engine.bind(served, addresses, self._scratch)
-            self._engines.update(dict.fromkeys(spec.graphs, engine))
         self._condition = manifest.condition.file
         self._conditions = [spec.name for spec in manifest.condition.outputs]
         self._decode = manifest.decode.graph.file if manifest.decode.graph else None
+        self._engines: dict[str, LoadedEngine] = {}
+        # one scratch buffer for all that take turns, and one for the decoder, which runs beside them
+        for beside in (False, True):
+            sharing = [pair for pair in zip(specs, engines, strict=True) if (self._decode in pair[0].graphs) is beside]
+            largest = max((engine.scratch_bytes for _, engine in sharing), default=0)
+            scratch = torch.empty(max(largest, 1), dtype=torch.uint8, device=gpu.device)
+            self._scratch.append(scratch)
+            for spec, engine in sharing:
+                engine.bind([graphs[file] for file in spec.graphs], addresses, scratch)
+                self._engines.update(dict.fromkeys(spec.graphs, engine))
         self._denoise = {subgraph.id: subgraph.file for subgraph in manifest.subgraphs}
 
     @torch.inference_mode()
@@ -85,7 +90,8 @@ class TensorRTBackend:
     def close(self) -> None:
         """Free engines, the blob's copy and the scratch memory."""
         self._engines.clear()
-        self._blob, self._scratch = None, torch.empty(0)
+        self._blob = None
+        self._scratch.clear()
 
     def _run(self, file: str, inputs: Mapping[str, Tensor]) -> dict[str, Tensor]:
         if file not in self._engines:
