@@ -16,7 +16,7 @@ from torch import Tensor
 
 from diffes.backends.operators.fuse import fuse, is_fused
 from diffes.backends.operators.kernels import library
-from diffes.backends.sessions import ERRORS_ONLY, arena, provider_for, start_session
+from diffes.backends.sessions import ERRORS_ONLY, arena, memory_errors, provider_for, start_session
 from diffes.errors import BackendError
 from diffes.graphs import read_graph
 from diffes.manifest import DTYPES, TensorSpec
@@ -71,12 +71,14 @@ class BoundGraph:
         options = onnxruntime.RunOptions()
         options.add_run_config_entry("gpu_graph_id", str(rows) if self._replayed else "-1")
         if self._stream is None:
-            self._session.run_with_iobinding(binding, options)
+            with memory_errors():
+                self._session.run_with_iobinding(binding, options)
             return outputs
         options.add_run_config_entry("disable_synchronize_execution_providers", "1")
         waiting = torch.cuda.current_stream(self._device)
         self._stream.wait_stream(waiting)
-        self._session.run_with_iobinding(binding, options)
+        with memory_errors():
+            self._session.run_with_iobinding(binding, options)
         waiting.wait_stream(self._stream)
         return outputs
 

@@ -1,6 +1,8 @@
 """ONNX Runtime sessions that share one mapped blob."""
 
-from collections.abc import Mapping
+import re
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -9,9 +11,10 @@ import onnxruntime
 import torch
 from torch import Tensor
 
-from diffes.errors import BackendError
+from diffes.errors import BackendError, OutOfMemory
 
 _PROVIDERS = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider"}
+_NO_ROOM = re.compile(r"bad_alloc|[Ff]ailed to allocate memory|out of memory")
 ERRORS_ONLY = 3  # ONNX Runtime's log severity
 
 
@@ -79,6 +82,18 @@ def start_session(model: str | bytes, path: Path, options: Any, provider: tuple[
 
 
 def run_session(session: Any, inputs: Mapping[str, Tensor]) -> list[Tensor]:
-    """The session's outputs on CPU; inputs are moved there."""
+    """The session's outputs on CPU; inputs are moved there. OutOfMemory if there is no room for what it calculates."""
     feeds = {name: tensor.detach().cpu().contiguous().numpy() for name, tensor in inputs.items()}
-    return [torch.from_numpy(output) for output in session.run(None, feeds)]
+    with memory_errors():
+        return [torch.from_numpy(output) for output in session.run(None, feeds)]
+
+
+@contextmanager
+def memory_errors() -> Iterator[None]:
+    """OutOfMemory in place of ONNX Runtime's own errors, which say it in words alone."""
+    try:
+        yield
+    except Exception as error:
+        if _NO_ROOM.search(str(error)):
+            raise OutOfMemory("onnxruntime is out of memory", expected="room for a call", found=str(error)) from error
+        raise

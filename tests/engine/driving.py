@@ -41,6 +41,7 @@ class Recorder(Silent):
         self.endings: list[Ending] = []
         self.waits = 0
         self.conditions = 0
+        self.limits: list[int] = []
         self.decoded_images: list[int] = []
 
     def load(self, *, waiting: int, running: int) -> None:
@@ -60,6 +61,9 @@ class Recorder(Silent):
 
     def stepped(self, step: StepReport) -> None:
         self.steps.append(step)
+
+    def shrunk(self, most: int) -> None:
+        self.limits.append(most)
 
     def finished(self, ending: Ending) -> None:
         assert ending.timings.total_seconds >= ending.timings.queue_seconds >= 0
