@@ -32,6 +32,7 @@ _STATUSES: dict[int, tuple[str, str]] = {
     404: ("not_found", "no such path"),
     405: ("method_not_allowed", "this path does not take that method"),
     413: ("body_too_large", "the body is too large"),
+    415: ("unsupported_media_type", "the body is no JSON"),
 }
 
 
@@ -67,7 +68,7 @@ def answer_http(error: HTTPException) -> JSONResponse:
     """Starlette's own refusals in the same shape."""
     code, message = _STATUSES.get(error.status_code, ("http_error", str(error.detail)))
     headers = dict(error.headers or {})
-    detail = error.detail if error.status_code == 413 else message
+    detail = error.detail if error.status_code in (413, 415) else message
     return JSONResponse(
         _body(detail, "invalid_request_error", code, None), status_code=error.status_code, headers=headers
     )

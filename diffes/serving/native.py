@@ -43,7 +43,7 @@ async def cancel(request: Request, served: Served) -> Response:
     """Drop a request before its next step; 404 if it is not inside, or no more."""
     request_id = request.path_params["id"]
     if not await run_in_threadpool(served.engine.cancel, request_id):
-        return missing(f"no request {request_id} is being served")
+        return missing(f"no request {request_id[:100]} is being served")
     return JSONResponse({"id": request_id, "cancelled": True})
 
 

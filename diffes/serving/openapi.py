@@ -28,6 +28,7 @@ _FAILURES = {
     "404": "No such model, or no such request inside.",
     "410": "The request was cancelled by its id.",
     "413": "The body is larger than 64 KiB.",
+    "415": "The body is said to be something else than JSON in UTF-8.",
     "422": "A field is unknown, of a wrong type, or out of range.",
     "429": "No room: the queue is full, too much waits, or it would be late. Retry-After says when to come back.",
     "500": "The denoiser failed on this request.",
@@ -64,7 +65,7 @@ def document() -> Json:
 def _generate() -> Json:
     content = {"image/png": {"schema": {"type": "string", "format": "binary"}}, **_json("GenerateAnswer")}
     success = {"description": "The image; several side by side.", "content": content}
-    failures = _failures("400", "410", "413", "422", "429", "500", "503", "504")
+    failures = _failures("400", "410", "413", "415", "422", "429", "500", "503", "504")
     return _posting("generate", "Make images of one class.", "GenerateBody", success, failures)
 
 
@@ -74,14 +75,14 @@ def _stream() -> Json:
         " `result` with what /generate answers, or `error`."
     )
     success = {"description": told, "content": _EVENTS}
-    failures = _failures("400", "413", "422", "429", "503")
+    failures = _failures("400", "413", "415", "422", "429", "503")
     return _posting("stream", "Make images, and hear of their steps.", "GenerateBody", success, failures)
 
 
 def _generations() -> Json:
     told = "Images as in the OpenAI Images API; with `stream` events of it, partial images where stages end."
     success = {"description": told, "content": {**_OBJECT, **_EVENTS}}
-    failures = _failures("400", "404", "410", "413", "429", "500", "503", "504")
+    failures = _failures("400", "404", "410", "413", "415", "429", "500", "503", "504")
     return _posting("generations", "The OpenAI Images API.", "ImagesBody", success, failures)
 
 
