@@ -10,7 +10,8 @@ DiffesError
 ├── CheckpointError   a model folder that cannot be opened
 ├── BundleError       a bundle that is damaged, incomplete or from another time
 ├── BackendError      a runtime that cannot do what was asked
-├── EngineError       the engine failed or was closed while a request was in it
+├── EngineError       the engine failed while a request was in it
+│   └── Closed        the engine was closed before a request was done; HTTP answers 503
 ├── LatencyError      a latency table that is malformed, or measured of something else
 ├── QualityError      a measure asked of things it cannot compare
 └── SearchError       a search that cannot start or go on
@@ -90,7 +91,11 @@ class BackendError(DiffesError):
 
 
 class EngineError(DiffesError):
-    """A request was in the engine when it failed or was closed."""
+    """A request was in the engine when it failed."""
+
+
+class Closed(EngineError):
+    """A request was not done when the engine was closed, or came later: nothing is wrong with it."""
 
 
 class LatencyError(DiffesError):
