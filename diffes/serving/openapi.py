@@ -25,6 +25,7 @@ _ERROR = {
 }
 _FAILURES = {
     "400": "The body is no JSON object; on OpenAI's path also: a field is unknown, of a wrong type, or out of range.",
+    "401": "The service has API keys, and none of them came.",
     "404": "No such model, or no such request inside.",
     "410": "The request was cancelled by its id.",
     "413": "The body is larger than 64 KiB.",
@@ -34,6 +35,10 @@ _FAILURES = {
     "500": "The denoiser failed on this request.",
     "503": "The service is warming up or shutting down.",
     "504": "It was not done within timeout_s.",
+}
+_SECURITY = {
+    "bearer": {"type": "http", "scheme": "bearer"},
+    "header": {"type": "apiKey", "in": "header", "name": "X-API-Key"},
 }
 _REFERENCE = "#/components/schemas/{model}"
 
@@ -58,7 +63,8 @@ def document() -> Json:
             "/v1/models": {"get": _read("models", "The model, and the model under each schedule, by id.")},
             "/v1/info": {"get": _read("info", "Labels, schedules, bundle and backend.")},
         },
-        "components": {"schemas": schemas},
+        "components": {"schemas": schemas, "securitySchemes": _SECURITY},
+        "security": [{}, *({name: []} for name in _SECURITY)],  # the service may have no keys
     }
 
 
@@ -111,7 +117,7 @@ def _posting(name: str, summary: str, body: str, success: Json, failures: Json) 
     }
 
 
-_EVENTS: Json = {"text/event-stream": {"schema": {"type": "string"}}}
+_EVENTS: Json = {"text/event-stream": {"schema": {"description": "Server-sent events (WHATWG HTML, section 9.2)."}}}
 _OBJECT: Json = {"application/json": {"schema": {"type": "object"}}}
 
 
@@ -120,4 +126,4 @@ def _json(schema: str) -> Json:
 
 
 def _failures(*statuses: str) -> Json:
-    return {status: {"description": _FAILURES[status], "content": _json("Error")} for status in statuses}
+    return {status: {"description": _FAILURES[status], "content": _json("Error")} for status in ("401", *statuses)}
