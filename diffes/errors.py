@@ -11,7 +11,8 @@ DiffesError
 ├── BundleError       a bundle that is damaged, incomplete or from another time
 ├── BackendError      a runtime that cannot do what was asked
 │   └── OutOfMemory   a runtime that has no room for a call's tensors
-├── EngineError       the engine failed or was closed while a request was in it
+├── EngineError       the engine failed while a request was in it
+│   └── Closed        the engine was closed before a request was done; HTTP answers 503
 ├── LatencyError      a latency table that is malformed, or measured of something else
 ├── QualityError      a measure asked of things it cannot compare
 └── SearchError       a search that cannot start or go on
@@ -99,7 +100,7 @@ class OutOfMemory(BackendError):
 
 
 class EngineError(DiffesError):
-    """A request was in the engine when it failed or was closed. `reason` is a word for metrics: where it failed."""
+    """A request was in the engine when it failed. `reason` is a word for metrics: where it failed."""
 
     def __init__(
         self,
@@ -112,6 +113,10 @@ class EngineError(DiffesError):
     ) -> None:
         self.reason = reason
         super().__init__(what, expected=expected, found=found, remedy=remedy)
+
+
+class Closed(EngineError):
+    """A request was not done when the engine was closed, or came later: nothing is wrong with it."""
 
 
 class LatencyError(DiffesError):

@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from diffes.cli.app import app
-from diffes.cli.options import BackendName, BundleFolder, Device, ScheduleName, Threads
+from diffes.cli.options import BACKEND, DEVICE, BackendName, BundleFolder, Device, ScheduleName, Threads
 from diffes.cli.progress import console
 
 
@@ -55,17 +55,24 @@ def generate(
 
 @app.command()
 def serve(
-    bundle: BundleFolder,
+    bundle: Annotated[
+        Path | None, typer.Argument(help="Folder written by `diffes export`. Default: DIFFES_BUNDLE, or the file's.")
+    ] = None,
+    config: Annotated[Path | None, typer.Option(help="TOML file of settings (docs/operations.md).")] = None,
     port: Annotated[int, typer.Option(min=0, max=65535, help="TCP port.")] = 3000,
     host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
-    backend: BackendName = "onnxruntime",
-    device: Device = "cpu",
+    backend: Annotated[str | None, typer.Option(help=f"{BACKEND} Default: onnxruntime.")] = None,
+    device: Annotated[str | None, typer.Option(help=f"{DEVICE} Default: cpu.")] = None,
     threads: Threads = None,
+    workers: Annotated[
+        str | None, typer.Option(help="Processes that serve; auto: one per visible GPU. Default: 1.")
+    ] = None,
 ) -> None:
     """Serve a bundle over HTTP: POST /generate, GET /metrics."""
     from diffes.serving.launch import serve as serve_bundle
 
-    serve_bundle(bundle, host=host, port=port, backend=backend, device=device, threads=threads)
+    options = {"backend": backend, "device": device, "threads": threads, "workers": workers}
+    serve_bundle(bundle, config=config, host=host, port=port, **options)
 
 
 @app.command()

@@ -17,14 +17,12 @@ Stages = Annotated[int, typer.Option(min=1, help="Stages of equal length the tra
 Compensation = Annotated[
     str, typer.Option(help="How outputs make up for what was removed: none, bias, low-rank:RANK or full.")
 ]
-Device = Annotated[str, typer.Option(help="Torch device: cpu, cuda, cuda:1, ...")]
-BackendName = Annotated[
-    str,
-    typer.Option(
-        help="What runs the subgraphs: onnxruntime, torch, tensorrt (on a GPU), or triton (--device is its server's"
-        " HOST:PORT)."
-    ),
-]
+DEVICE = "Torch device: cpu, cuda, cuda:1, ..."
+Device = Annotated[str, typer.Option(help=DEVICE)]
+BACKEND = (
+    "What runs the subgraphs: onnxruntime, torch, tensorrt (on a GPU), or triton (--device is its server's HOST:PORT)."
+)
+BackendName = Annotated[str, typer.Option(help=BACKEND)]
 Threads = Annotated[int | None, typer.Option(min=1, help="CPU threads. Default: all cores.")]
 CalibrationImages = Annotated[
     int | None, typer.Option(min=1, help="Images the dense model is watched on to order and compensate. Default: 64.")

@@ -8,6 +8,7 @@ import logging
 from collections.abc import Callable
 from concurrent.futures import Future
 from functools import lru_cache, partial
+from math import inf
 from threading import Thread
 from time import perf_counter
 
@@ -24,7 +25,9 @@ from diffes.engine.queue import BoundedQueue
 from diffes.engine.request import Limits, Listener, Request, Result, resolve
 from diffes.engine.scheduling import Scheduler
 from diffes.engine.timeline import Timeline, timeline_of
-from diffes.errors import DiffesError, EngineError, Expired, Overloaded
+from diffes.errors import Closed, DiffesError, EngineError, Expired, Overloaded
+
+_LAST_TURN = 5.0  # seconds for the turn that a limit falls into
 
 logger = logging.getLogger(__name__)
 
@@ -70,6 +73,7 @@ class Engine:
             timeline=timeline or timeline_of(backend.device, clock),
         )
         self._stopping = False
+        self._turn_began = inf  # on the clock; infinity between two turns
         self._path = lru_cache(maxsize=256)(partial(find_path, bundle))
         self._thread = Thread(target=self._run, name="diffes-engine", daemon=True)
 
@@ -82,11 +86,16 @@ class Engine:
         """Whether the engine's thread runs."""
         return self._thread.is_alive()
 
+    @property
+    def heartbeat(self) -> float:
+        """Seconds since the engine's thread began the turn it is in; 0 while it is idle."""
+        return max(0.0, self._clock() - self._turn_began)
+
     def submit(self, request: Request, listener: Listener | None = None) -> Future[Result]:
         """Queue a request from any thread; `listener` hears of its steps.
 
         InvalidInput names the field that is wrong; Overloaded if the queue is full or the forecast too long;
-        EngineError if closed. The future ends in a Result, or in the error of this request; cancelling it frees its
+        Closed if closed. The future ends in a Result, or in the error of this request; cancelling it frees its
         place.
         """
         resolved = resolve(request, self.bundle, self.limits)
@@ -118,16 +127,20 @@ class Engine:
         """Forecast of the time that all steps now in the engine will take."""
         return self._forecast.seconds(self._queue.waiting(), self._loop.running)
 
-    def close(self, *, drain: bool = True) -> None:
-        """Refuse new requests; answer those inside, or with `drain=False` fail them; then free the backend."""
+    def close(self, *, drain: bool = True, limit: float | None = None) -> None:
+        """Refuse new requests; answer those inside, for at most `limit` seconds, and fail the rest with Closed.
+
+        With `drain=False` all are failed. Then the backend is freed, unless a step hangs in it.
+        """
         self._stopping = not drain
         self._queue.close()
         if self._thread.is_alive():
-            self._thread.join()
-        self._loop.fail_everything(
-            EngineError("the engine was closed before the request was done", remedy="Send it again.")
-        )
-        self._backend.close()
+            self._thread.join(limit)
+            self._stopping = True
+            self._thread.join(None if limit is None else _LAST_TURN)
+        self._loop.fail_everything(_closed())
+        if not self._thread.is_alive():
+            self._backend.close()
 
     def step(self) -> None:
         """One turn of the loop, for who drives an engine that is not started."""
@@ -137,19 +150,24 @@ class Engine:
         try:
             self._loop.adopt()
             while not self._stopping and (self._loop.busy or self._queue.wait()):
+                self._turn_began = self._clock()
                 self._loop.turn()
+                self._turn_began = inf
         except Exception:
             logger.exception("the engine stopped on an error of its own")
         finally:
             self._queue.close()
-            self._loop.fail_everything(
-                EngineError("the engine stopped before the request was done", remedy="Send it again.")
-            )
+            stopped = EngineError("the engine stopped before the request was done", remedy="Send it again.")
+            self._loop.fail_everything(_closed() if self._stopping else stopped)
 
     def _ended(self, job: Job) -> None:
         self._jobs.pop(job.request.id, None)
         ending = Ending(job.request, _outcome(job), job.timings(self._clock()), job.steps, _reason(job))
         self._observer.finished(ending)
+
+
+def _closed() -> Closed:
+    return Closed("the engine was closed before the request was done", remedy="Send it again.")
 
 
 def _outcome(job: Job) -> Outcome:

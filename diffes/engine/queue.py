@@ -5,7 +5,7 @@ from collections.abc import Callable
 from threading import Condition
 from typing import Generic, TypeVar
 
-from diffes.errors import EngineError, Overloaded
+from diffes.errors import Closed, Overloaded
 
 Item = TypeVar("Item")
 
@@ -21,10 +21,10 @@ class BoundedQueue(Generic[Item]):
         self._changed = Condition()
 
     def put(self, item: Item) -> None:
-        """Append; Overloaded when full, EngineError when closed."""
+        """Append; Overloaded when full, Closed when closed."""
         with self._changed:
             if self._closed:
-                raise EngineError("the engine is closed", remedy="Send the request to another server.")
+                raise Closed("the engine is closed", remedy="Send the request to another server.")
             self._sweep()
             if len(self._items) >= self._limit:
                 raise Overloaded(

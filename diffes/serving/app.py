@@ -6,12 +6,14 @@ from time import perf_counter
 
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
+from starlette.middleware import Middleware
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from diffes.errors import DiffesError, Overloaded
 from diffes.serving import native, openai_images
+from diffes.serving.auth import RequireKey
 from diffes.serving.calls import FollowedResponse
 from diffes.serving.errors import answer, answer_bug, answer_http
 from diffes.serving.metrics import Metrics
@@ -69,6 +71,7 @@ def create_app(runtime: Callable[[], Runtime]) -> Starlette:
             Route("/", served(_info)),
             Route("/openapi.json", openapi),
         ],
+        middleware=[Middleware(RequireKey, keys=lambda: runtime().keys)],
         exception_handlers={DiffesError: _on_error, HTTPException: _on_http, Exception: _on_bug},
     )
 

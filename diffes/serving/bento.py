@@ -1,11 +1,15 @@
-"""The BentoML service: one process, our HTTP app at "/", probes and metrics of BentoML's own.
+"""The BentoML service: our HTTP app at "/" in one process or several, probes and metrics of BentoML's own.
 
 BentoML's sync endpoints, task queue and batching are not used: they cannot stop work whose client left, nor batch
 by step. Its limits are set far above the engine's queue, which answers 429 itself.
 """
 
+import asyncio
 import logging
 import os
+import signal
+import tempfile
+from pathlib import Path
 
 # Before anything of BentoML asks; it caches the first answer, which `bentoml serve` asks for before this import.
 os.environ.setdefault("BENTOML_DO_NOT_TRACK", "True")
@@ -16,12 +20,14 @@ from starlette.concurrency import run_in_threadpool
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from diffes.bundle import Bundle
-from diffes.errors import DiffesError
+from diffes.errors import DiffesError, InvalidInput
 from diffes.serving.app import ENDPOINTS, create_app
 from diffes.serving.metrics import Metrics
+from diffes.serving.peers import Peers
 from diffes.serving.runtime import Runtime
 from diffes.serving.scrape import known_endpoints_only
-from diffes.serving.settings import Settings
+from diffes.serving.settings import Settings, WorkerSettings
+from diffes.serving.watchdog import Watchdog
 
 usage_stats.do_not_track.cache_clear()
 
@@ -35,6 +41,13 @@ def _current() -> Runtime:
     return service.runtime
 
 
+def _workers() -> int:
+    try:
+        return WorkerSettings.from_environment().workers
+    except InvalidInput as error:
+        raise SystemExit(f"diffes: {error}") from error
+
+
 def _whole(app: ASGIApp) -> ASGIApp:
     """The app behind a plain function: BentoML passes a Starlette app only the paths it has, and answers 404 itself."""
 
@@ -46,7 +59,7 @@ def _whole(app: ASGIApp) -> ASGIApp:
 
 @bentoml.service(
     name="diffes",
-    workers=1,
+    workers=_workers(),
     traffic={"timeout": _SECONDS, "max_concurrency": _REQUESTS},
     envs=[{"name": "BENTOML_DO_NOT_TRACK", "value": "True"}],
 )
@@ -56,22 +69,50 @@ class Diffes:
 
     def __init__(self) -> None:
         logging.getLogger("diffes").setLevel(logging.INFO)  # BentoML's handlers, a service's default level
-        self.runtime = Runtime(Settings.from_environment(), Metrics())
+        worker = bentoml.server_context.worker_index or 1
+        settings = Settings.from_environment()
+        folder = Path(tempfile.gettempdir(), f"diffes-{os.getuid()}-{os.getppid()}")  # of all workers of one parent
+        self._peers = Peers(folder, worker) if settings.workers > 1 else None
+        self.runtime = Runtime(settings.on_worker(worker), Metrics(), self._peers)
         self.runtime.start()
+        self._watchdog = Watchdog(self.runtime, settings.stall_seconds)
+        self._watchdog.start()
 
     @bentoml.on_deployment  # type: ignore[untyped-decorator]
     @staticmethod
     def verify() -> None:
         """In the parent, before any worker: a wrong setting or a damaged bundle ends `bentoml serve` here."""
         try:
-            Bundle.open(Settings.from_environment().bundle)
+            settings = Settings.from_environment()
+            settings.require_sound()
+            Bundle.open(settings.bundle)
         except DiffesError as error:
             raise SystemExit(f"diffes: {error}") from error
+        if settings.workers > 1:  # in a container BentoML starts no worker again, and serves on with fewer and fewer
+            os.environ.pop("BENTOML_CONTAINERIZED", None)
+
+    @bentoml.on_startup  # type: ignore[untyped-decorator]
+    async def listen(self) -> None:
+        """Hear of SIGTERM before uvicorn does, which would take no more connections at once, and wait without limit."""
+        loop, stop = asyncio.get_running_loop(), signal.getsignal(signal.SIGTERM)
+
+        async def end() -> None:
+            self.runtime.refuse()
+            await asyncio.to_thread(self.runtime.close)
+            if callable(stop):
+                stop(signal.SIGTERM, None)
+
+        loop.add_signal_handler(signal.SIGTERM, lambda: ending.append(loop.create_task(end())))
+        ending: list[asyncio.Task[None]] = []  # the loop itself holds tasks weakly
+        if self._peers is not None:
+            await self._peers.listen(self.runtime.cancel)
 
     @bentoml.on_shutdown  # type: ignore[untyped-decorator]
     async def finish(self) -> None:
         """Answer what is inside, then free everything."""
         await run_in_threadpool(self.runtime.close)
+        if self._peers is not None:
+            await self._peers.close()
 
     async def __is_ready__(self) -> bool:
         return self.runtime.ready

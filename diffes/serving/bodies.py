@@ -1,11 +1,16 @@
 """Request bodies: JSON objects of known keys and types, refused by the first thing that is wrong with them."""
 
 import json
-from typing import Any, NoReturn, Self
+from collections.abc import Sequence
+from math import isfinite
+from typing import Annotated, Any, NoReturn, Self
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from diffes.errors import DiffesError, InvalidInput
+
+Name = Annotated[str, Field(max_length=200)]  # of a class, a schedule or a model: short enough to be quoted back
+_DIGITS = 40  # of an integer: more than any field takes, and short enough to be quoted back
 
 
 class MalformedBody(DiffesError):
@@ -21,7 +26,7 @@ class Body(BaseModel):
     def parse(cls, body: bytes) -> Self:
         """Decode and check types; MalformedBody for what is no JSON object, InvalidInput for the first wrong field."""
         try:
-            document = json.loads(body, parse_constant=_no_constant)
+            document = _document(body)
         except (ValueError, RecursionError) as error:
             raise MalformedBody("malformed JSON", expected="a JSON object", found=str(error)[:200]) from error
         if not isinstance(document, dict):
@@ -54,5 +59,37 @@ def shown(value: object) -> str:
     return json.dumps(value)[:200]
 
 
+def _document(body: bytes) -> Any:
+    """What a body says; ValueError for what RFC 8259 leaves open or forbids and parsers read in different ways."""
+    document = json.loads(
+        body.decode(),
+        parse_constant=_no_constant,
+        parse_float=_finite,
+        parse_int=_short,
+        object_pairs_hook=_no_key_twice,
+    )
+    json.dumps(document, ensure_ascii=False).encode()  # a lone surrogate is no text, and could not be quoted back
+    return document
+
+
 def _no_constant(name: str) -> NoReturn:
     raise ValueError(f"{name} is no JSON number")
+
+
+def _finite(digits: str) -> float:
+    if not isfinite(value := float(digits)):
+        raise ValueError(f"{digits[:40]} is beyond a double")
+    return value
+
+
+def _short(digits: str) -> int:
+    if len(digits) > _DIGITS:
+        raise ValueError(f"an integer of {len(digits)} digits")
+    return int(digits)
+
+
+def _no_key_twice(pairs: Sequence[tuple[str, Any]]) -> dict[str, Any]:
+    document = dict(pairs)
+    if len(document) < len(pairs):
+        raise ValueError("the same key twice")
+    return document

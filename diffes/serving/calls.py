@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from starlette.concurrency import run_in_threadpool
+from starlette.datastructures import Headers
 from starlette.exceptions import HTTPException
 from starlette.requests import Request as HttpRequest
 from starlette.responses import StreamingResponse
@@ -22,13 +23,36 @@ _KEEPALIVE_SECONDS = 15.0  # proxies end connections on which nothing comes
 
 
 async def read_body(request: HttpRequest) -> bytes:
-    """The body, refused before it is held: 413 above MAX_BODY."""
+    """The body, refused before it is held: 413 above MAX_BODY, 415 for what says it is no JSON."""
+    _require_json(request.headers)
+    declared = request.headers.get("content-length", "")
+    if declared.isdecimal() and _size_of(declared) > MAX_BODY:
+        raise _too_large()
     body = bytearray()
     async for chunk in request.stream():
         body += chunk
         if len(body) > MAX_BODY:
-            raise HTTPException(413, f"invalid body: expected at most {MAX_BODY} bytes, found more")
+            raise _too_large()
     return bytes(body)
+
+
+def _size_of(declared: str) -> int:
+    return int(declared[:20])  # digits enough to tell; int() refuses thousands of them
+
+
+def _too_large() -> HTTPException:
+    return HTTPException(413, f"invalid body: expected at most {MAX_BODY} bytes, found more")
+
+
+def _require_json(headers: Headers) -> None:
+    """What is not said is taken to be JSON, and so is a form's type, which `curl -d` sends by itself."""
+    kind, *parameters = (part.strip().lower() for part in headers.get("content-type", "").split(";"))
+    charset = next((value for value in parameters if value.startswith("charset=")), "charset=utf-8")
+    packed = headers.get("content-encoding", "identity").lower()
+    known = kind in ("", "application/json", "application/x-www-form-urlencoded") or kind.endswith("+json")
+    if not known or charset.replace('"', "") != "charset=utf-8" or packed != "identity":
+        found = f"{kind or 'no type'}; {charset}, encoding {packed}"
+        raise HTTPException(415, f"invalid content type: expected application/json in UTF-8, found {found[:200]}")
 
 
 async def answer_of(request: HttpRequest, engine: Engine, asked: Request) -> Result | None:

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 from starlette.exceptions import HTTPException
 from starlette.responses import JSONResponse
 
-from diffes.errors import Cancelled, DiffesError, EngineError, Expired, InvalidInput, NotReady, Overloaded
+from diffes.errors import Cancelled, Closed, DiffesError, EngineError, Expired, InvalidInput, NotReady, Overloaded
 from diffes.serving.bodies import MalformedBody
 
 logger = logging.getLogger(__name__)
@@ -26,12 +26,14 @@ _KINDS: dict[type[DiffesError], _Kind] = {
     Cancelled: _Kind(410, "invalid_request_error", "cancelled"),
     Expired: _Kind(504, "timeout_error", "deadline_exceeded"),
     NotReady: _Kind(503, "unavailable_error", "not_ready"),
+    Closed: _Kind(503, "unavailable_error", "closing"),
     EngineError: _Kind(500, "server_error", "engine_failed"),
 }
 _STATUSES: dict[int, tuple[str, str]] = {
     404: ("not_found", "no such path"),
     405: ("method_not_allowed", "this path does not take that method"),
     413: ("body_too_large", "the body is too large"),
+    415: ("unsupported_media_type", "the body is no JSON"),
 }
 
 
@@ -63,11 +65,18 @@ def missing(message: str, param: str | None = None, code: str = "not_found") -> 
     return JSONResponse(_body(message, "invalid_request_error", code, param), status_code=404)
 
 
+def unauthorized(found: str) -> JSONResponse:
+    """No API key, or a wrong one (RFC 6750)."""
+    message = f"invalid API key: expected `Authorization: Bearer KEY` with a key of this service, found {found}"
+    body = _body(message, "invalid_request_error", "invalid_api_key", None)
+    return JSONResponse(body, status_code=401, headers={"WWW-Authenticate": "Bearer"})
+
+
 def answer_http(error: HTTPException) -> JSONResponse:
     """Starlette's own refusals in the same shape."""
     code, message = _STATUSES.get(error.status_code, ("http_error", str(error.detail)))
     headers = dict(error.headers or {})
-    detail = error.detail if error.status_code == 413 else message
+    detail = error.detail if error.status_code in (413, 415) else message
     return JSONResponse(
         _body(detail, "invalid_request_error", code, None), status_code=error.status_code, headers=headers
     )

@@ -7,30 +7,38 @@ from typing import NoReturn
 
 from diffes.bundle import Bundle
 from diffes.files import cache_folder
+from diffes.serving.config import PREFIX, config_file
+from diffes.serving.settings import Settings
 
 SERVICE = "diffes.serving.bento:Diffes"
 
 
 def serve(
-    bundle: Path,
+    bundle: Path | None,
     *,
+    config: Path | None = None,
     host: str = "127.0.0.1",
     port: int = 3000,
-    backend: str = "onnxruntime",
-    device: str = "cpu",
-    threads: int | None = None,
+    **options: object,
 ) -> NoReturn:
-    """Become `bentoml serve` on a bundle; BundleError first, if it is damaged."""
-    Bundle.open(bundle)
-    settings = {"BUNDLE": str(bundle.resolve()), "BACKEND": backend, "DEVICE": device}
-    if threads is not None:
-        settings["THREADS"] = str(threads)
-    environment = os.environ | {f"DIFFES_{name}": value for name, value in settings.items()}
+    """Become `bentoml serve`; what is wrong with settings or bundle is raised first.
+
+    `options` are settings by name; what is None is left to the environment and the file.
+    """
+    _tell(bundle=bundle, config=config, **options)
+    settings = Settings.from_environment()
+    Bundle.open(settings.bundle)
+    paths = {"bundle": settings.bundle, "config": config_file(), "api_keys_file": settings.api_keys_file}
+    _tell(**{name: path.absolute() for name, path in paths.items() if path})  # workers run in another folder
     home = server_home(host, port)
     arguments = command(host, port, home)
     sys.stdout.flush()
     sys.stderr.flush()
-    os.execve(arguments[0], arguments, environment | server_environment(home))
+    os.execve(arguments[0], arguments, os.environ | server_environment(home))
+
+
+def _tell(**settings: object) -> None:
+    os.environ.update({f"{PREFIX}{name.upper()}": str(value) for name, value in settings.items() if value is not None})
 
 
 def command(host: str, port: int, home: Path) -> list[str]:

@@ -3,7 +3,6 @@
 from base64 import b64encode
 from collections.abc import AsyncIterator
 from concurrent.futures import CancelledError
-from uuid import uuid4
 
 from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
@@ -15,6 +14,7 @@ from diffes.images import grid_png, png
 from diffes.serving import sse
 from diffes.serving.calls import Followed, FollowedResponse, answer_of, cancelled, read_body
 from diffes.serving.errors import error_of, missing
+from diffes.serving.peers import worker_of
 from diffes.serving.runtime import Served
 from diffes.serving.schema import GenerateAnswer, GenerateBody, ImageFormat
 
@@ -25,7 +25,7 @@ SEED = "X-Diffes-Seed"
 async def generate(request: Request, served: Served) -> Response:
     """Images when they are all done."""
     body = GenerateBody.parse(await read_body(request))
-    asked = body.request(served.bundle.labels, new_id())
+    asked = body.request(served.bundle.labels, served.new_id())
     result = await answer_of(request, served.engine, asked)
     if result is None:
         return Response(status_code=CLIENT_CLOSED_REQUEST)
@@ -35,7 +35,7 @@ async def generate(request: Request, served: Served) -> Response:
 async def stream(request: Request, served: Served) -> Response:
     """Events `accepted`, `progress` and `preview`, then `result` (as /generate answers in JSON) or `error`."""
     body = GenerateBody.parse(await read_body(request))
-    asked = body.request(served.bundle.labels, new_id())
+    asked = body.request(served.bundle.labels, served.new_id())
     followed = await Followed.submitted(served.engine, asked)
     return FollowedResponse(_events(followed, asked.id, served.bundle_id), followed, headers={"X-Request-ID": asked.id})
 
@@ -43,14 +43,17 @@ async def stream(request: Request, served: Served) -> Response:
 async def cancel(request: Request, served: Served) -> Response:
     """Drop a request before its next step; 404 if it is not inside, or no more."""
     request_id = request.path_params["id"]
-    if not await run_in_threadpool(served.engine.cancel, request_id):
-        return missing(f"no request {request_id} is being served")
+    if not await _cancelled(request_id, served):
+        return missing(f"no request {request_id[:100]} is being served")
     return JSONResponse({"id": request_id, "cancelled": True})
 
 
-def new_id() -> str:
-    """Of a request."""
-    return f"img-{uuid4().hex}"
+async def _cancelled(request_id: str, served: Served) -> bool:
+    """Whether the worker that has the request dropped it."""
+    worker = worker_of(request_id)
+    if worker is not None and served.peers is not None and worker != served.peers.worker:
+        return await served.peers.cancel(worker, request_id)
+    return await run_in_threadpool(served.engine.cancel, request_id)
 
 
 def headers_of(result: Result, bundle_id: str) -> dict[str, str]:

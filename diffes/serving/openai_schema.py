@@ -9,7 +9,7 @@ from diffes.engine.request import MAX_GUIDANCE, MAX_IMAGES, MAX_SEED, Request
 from diffes.errors import InvalidInput
 from diffes.images import Format
 from diffes.labels import label_in, label_of
-from diffes.serving.bodies import Body, between
+from diffes.serving.bodies import Body, Name, between
 from diffes.serving.schema import random_seed
 
 
@@ -20,9 +20,9 @@ class ImagesBody(Body):
     """
 
     prompt: Annotated[str, Field(max_length=2000)] = Field(description="Text that names exactly one class.")
-    model: str | None = Field(default=None, description="An id of GET /v1/models: the model, or model@schedule.")
+    model: Name | None = Field(default=None, description="An id of GET /v1/models: the model, or model@schedule.")
     n: int = Field(default=1, json_schema_extra=between(1, MAX_IMAGES), description="Images; image j has seed + j.")
-    size: str | None = Field(default=None, description='"auto", or the model\'s own WxH.')
+    size: Name | None = Field(default=None, description='"auto", or the model\'s own WxH.')
     quality: Literal["auto", "standard"] | None = Field(default=None, description="Choose a schedule by `model`.")
     style: None = Field(default=None, description="Not supported.")
     response_format: Literal["b64_json", "url"] | None = Field(
@@ -38,7 +38,7 @@ class ImagesBody(Body):
     safety_identifier: str | None = Field(default=None, description="No effect.")
     stream: bool = Field(default=False, description="Server-sent events instead of one answer.")
     partial_images: int = Field(default=0, ge=0, le=3, description="Of a stream: images on the way, where stages end.")
-    class_label: str | int | None = Field(default=None, description="Ours: class name or id, instead of the prompt's.")
+    class_label: Name | int | None = Field(default=None, description="Ours: class name or id, instead of the prompt's.")
     seed: int | None = Field(default=None, json_schema_extra=between(0, MAX_SEED), description="Ours: of the noise.")
     steps: int | None = Field(default=None, json_schema_extra=between(1, 1000), description="Ours: denoising steps.")
     guidance: float | None = Field(default=None, json_schema_extra=between(1, MAX_GUIDANCE), description="Ours.")

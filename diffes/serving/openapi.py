@@ -25,14 +25,20 @@ _ERROR = {
 }
 _FAILURES = {
     "400": "The body is no JSON object; on OpenAI's path also: a field is unknown, of a wrong type, or out of range.",
+    "401": "The service has API keys, and none of them came.",
     "404": "No such model, or no such request inside.",
     "410": "The request was cancelled by its id.",
     "413": "The body is larger than 64 KiB.",
+    "415": "The body is said to be something else than JSON in UTF-8.",
     "422": "A field is unknown, of a wrong type, or out of range.",
     "429": "No room: the queue is full, too much waits, or it would be late. Retry-After says when to come back.",
     "500": "The denoiser failed on this request.",
     "503": "The service is warming up or shutting down.",
     "504": "It was not done within timeout_s.",
+}
+_SECURITY = {
+    "bearer": {"type": "http", "scheme": "bearer"},
+    "header": {"type": "apiKey", "in": "header", "name": "X-API-Key"},
 }
 _REFERENCE = "#/components/schemas/{model}"
 
@@ -57,14 +63,15 @@ def document() -> Json:
             "/v1/models": {"get": _read("models", "The model, and the model under each schedule, by id.")},
             "/v1/info": {"get": _read("info", "Labels, schedules, bundle and backend.")},
         },
-        "components": {"schemas": schemas},
+        "components": {"schemas": schemas, "securitySchemes": _SECURITY},
+        "security": [{}, *({name: []} for name in _SECURITY)],  # the service may have no keys
     }
 
 
 def _generate() -> Json:
     content = {"image/png": {"schema": {"type": "string", "format": "binary"}}, **_json("GenerateAnswer")}
     success = {"description": "The image; several side by side.", "content": content}
-    failures = _failures("400", "410", "413", "422", "429", "500", "503", "504")
+    failures = _failures("400", "410", "413", "415", "422", "429", "500", "503", "504")
     return _posting("generate", "Make images of one class.", "GenerateBody", success, failures)
 
 
@@ -74,14 +81,14 @@ def _stream() -> Json:
         " `result` with what /generate answers, or `error`."
     )
     success = {"description": told, "content": _EVENTS}
-    failures = _failures("400", "413", "422", "429", "503")
+    failures = _failures("400", "413", "415", "422", "429", "503")
     return _posting("stream", "Make images, and hear of their steps.", "GenerateBody", success, failures)
 
 
 def _generations() -> Json:
     told = "Images as in the OpenAI Images API; with `stream` events of it, partial images where stages end."
     success = {"description": told, "content": {**_OBJECT, **_EVENTS}}
-    failures = _failures("400", "404", "410", "413", "429", "500", "503", "504")
+    failures = _failures("400", "404", "410", "413", "415", "429", "500", "503", "504")
     return _posting("generations", "The OpenAI Images API.", "ImagesBody", success, failures)
 
 
@@ -110,7 +117,7 @@ def _posting(name: str, summary: str, body: str, success: Json, failures: Json) 
     }
 
 
-_EVENTS: Json = {"text/event-stream": {"schema": {"type": "string"}}}
+_EVENTS: Json = {"text/event-stream": {"schema": {"description": "Server-sent events (WHATWG HTML, section 9.2)."}}}
 _OBJECT: Json = {"application/json": {"schema": {"type": "object"}}}
 
 
@@ -119,4 +126,4 @@ def _json(schema: str) -> Json:
 
 
 def _failures(*statuses: str) -> Json:
-    return {status: {"description": _FAILURES[status], "content": _json("Error")} for status in statuses}
+    return {status: {"description": _FAILURES[status], "content": _json("Error")} for status in ("401", *statuses)}

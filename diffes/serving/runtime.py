@@ -2,6 +2,7 @@
 
 import logging
 import time
+from math import inf
 from threading import Thread
 from typing import NamedTuple
 
@@ -15,10 +16,13 @@ from diffes.errors import NotReady
 from diffes.files import sha256_of
 from diffes.manifest import MANIFEST
 from diffes.serving.metrics import Metrics
+from diffes.serving.peers import Peers, new_id
 from diffes.serving.scrape import forget_dead_processes
 from diffes.serving.settings import Settings
 from diffes.serving.vitals import Pulse
 from diffes.serving.warmup import warm_up
+
+_LAST_SECONDS = 15.0  # after the time to drain, in which the last answers are written and the backend is freed
 
 logger = logging.getLogger(__name__)
 
@@ -32,17 +36,24 @@ class Served(NamedTuple):
     engine: Engine
     model: str  # what clients call it
     opened: int  # when, in seconds since 1970
+    peers: Peers | None = None  # the server's other workers
+
+    def new_id(self) -> str:
+        """Of a request that comes now."""
+        return new_id(self.peers.worker if self.peers else 1)
 
 
 class Runtime:
     """Opens, warms up and starts an engine in the background: a service answers its probes meanwhile."""
 
-    def __init__(self, settings: Settings, metrics: Metrics) -> None:
+    def __init__(self, settings: Settings, metrics: Metrics, peers: Peers | None = None) -> None:
         self.metrics = metrics
+        self.keys = settings.keys
         self._settings = settings
         self._served: Served | None = None
         self._failure: Exception | None = None
-        self._closed = False
+        self._peers = peers
+        self._closed_at = inf  # when `refuse` was called, on the monotonic clock
         self._pulse = Pulse(lambda: self.ready, self._backlog, metrics.felt)
         self._starter = Thread(target=self._start, name="diffes-start", daemon=True)
 
@@ -70,20 +81,46 @@ class Runtime:
             found = f"a failure: {self._failure or 'the engine stopped'}"
         raise NotReady("not ready", expected="a warm engine", found=found, remedy="Try again later.")
 
+    def cancel(self, request_id: str) -> bool:
+        """Drop a request before its next step; False if none of that id is inside."""
+        return self._served is not None and self._served.engine.cancel(request_id)
+
     def wait_until_started(self) -> None:
         """Block until `start` has ended, well or not."""
         self._starter.join()
 
+    def beyond_help(self, stall_seconds: float) -> str | None:
+        """Why this process had better end, if it had: nothing in it will make it serve, or finish, again."""
+        if self._failure is not None:
+            return f"it could not start: {self._failure}"
+        if time.monotonic() - self._closed_at > self._settings.drain_seconds + _LAST_SECONDS:
+            return f"it should have ended {_LAST_SECONDS:g} seconds ago"
+        if self._served is None or self._closed:
+            return None
+        if not self._served.engine.alive:
+            return "its engine has stopped"
+        heartbeat = self._served.engine.heartbeat
+        return f"its engine hangs, in one turn since {heartbeat:.3g} seconds" if heartbeat > stall_seconds else None
+
+    def refuse(self) -> None:
+        """Be ready no more; what is inside goes on."""
+        self._closed_at = min(self._closed_at, time.monotonic())
+
     def close(self) -> None:
-        """Answer what is inside, refuse what comes later, free the backend."""
-        self._closed = True
-        self._starter.join()
+        """Refuse what comes, answer what is inside for as long as the settings say, fail the rest, free the backend."""
+        self.refuse()
+        end = self._closed_at + self._settings.drain_seconds
+        self._starter.join(max(0.0, end - time.monotonic()))
         if self._served is not None:
-            self._served.engine.close()
+            self._served.engine.close(limit=max(0.0, end - time.monotonic()))
         self._pulse.stop()
 
     def _backlog(self) -> float:
         return 0.0 if self._served is None else self._served.engine.backlog_seconds()
+
+    @property
+    def _closed(self) -> bool:
+        return self._closed_at < inf
 
     def _start(self) -> None:
         try:
@@ -105,7 +142,7 @@ class Runtime:
         scheduler = scheduler_named(self._settings.policy, costs, limits.batch)
         engine = Engine(bundle, backend, limits, self.metrics, costs=costs, scheduler=scheduler)
         engine.start()
-        return Served(bundle, bundle_id, backend.name, engine, self._settings.model, int(time.time()))
+        return Served(bundle, bundle_id, backend.name, engine, self._settings.model, int(time.time()), self._peers)
 
 
 def bundle_id_of(bundle: Bundle) -> str:

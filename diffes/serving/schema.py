@@ -11,7 +11,7 @@ from diffes.engine.request import MAX_GUIDANCE, MAX_IMAGES, MAX_PREVIEWS, MAX_SE
 from diffes.errors import InvalidInput
 from diffes.images import png
 from diffes.labels import label_in, label_of
-from diffes.serving.bodies import Body, between, shown
+from diffes.serving.bodies import Body, Name, between, shown
 
 ImageFormat = Literal["png", "json"]
 _RANDOM_SEEDS = 2**32  # small enough that a JSON number in any language gives it back exactly
@@ -25,7 +25,7 @@ def random_seed() -> int:
 class GenerateBody(Body):
     """One request: what to make, and how the answer shall look."""
 
-    label: str | int | None = Field(default=None, description="Class name or id; this or `prompt`.")
+    label: Name | int | None = Field(default=None, description="Class name or id; this or `prompt`.")
     prompt: Annotated[str | None, Field(max_length=2000)] = Field(
         default=None, description="Text that names exactly one class; this or `label`."
     )
@@ -39,7 +39,7 @@ class GenerateBody(Body):
     guidance: float | None = Field(
         default=None, json_schema_extra=between(1, MAX_GUIDANCE), description="Guidance; default: the schedule's."
     )
-    schedule: str | None = Field(default=None, description="One of the bundle's schedules; default: the bundle's.")
+    schedule: Name | None = Field(default=None, description="One of the bundle's schedules; default: the bundle's.")
     timeout_s: float | None = Field(
         default=None,
         json_schema_extra={"exclusiveMinimum": 0},

@@ -1,33 +1,77 @@
-"""How a service is configured: environment variables, read once."""
+"""How a service is configured: environment variables and a file, read once."""
 
 from math import inf
 from pathlib import Path
-from typing import Self
+from typing import Annotated, Self
 
-from pydantic import Field, ValidationError, ValidationInfo, field_validator
-from pydantic_settings import BaseSettings, SettingsConfigDict
+import torch
+from pydantic import BeforeValidator, Field, SecretStr, ValidationError, ValidationInfo, field_validator
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
 from diffes.backends import BACKENDS
 from diffes.engine.policies import DEFAULT, POLICIES
 from diffes.engine.request import Limits
 from diffes.errors import InvalidInput
+from diffes.serving.config import PREFIX, ConfigFile, config_file, require_known_variables
+from diffes.serving.keys import Keys
 
 
-class Settings(BaseSettings):
+def _gpus_if_auto(value: object) -> object:
+    if value != "auto":
+        return value
+    if not (gpus := torch.cuda.device_count()):
+        raise ValueError("a number where no GPU is visible")
+    return gpus
+
+
+class WorkerSettings(BaseSettings):
+    """What is asked before there is a service: in how many processes."""
+
+    model_config = SettingsConfigDict(env_prefix=PREFIX, frozen=True, extra="ignore")
+
+    workers: Annotated[int, BeforeValidator(_gpus_if_auto)] = Field(default=1, ge=1)  # auto: one per visible GPU
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,  # noqa: ARG003
+        file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Arguments, the environment, the file, in this order."""
+        file = config_file()
+        told = () if file is None else (ConfigFile(settings_cls, file, Settings.model_fields),)
+        return (init_settings, env_settings, *told)
+
+    @classmethod
+    def from_environment(cls) -> Self:
+        """Read the environment and the file; InvalidInput names what is missing, wrong or unknown."""
+        require_known_variables(Settings.model_fields)
+        try:
+            return cls()
+        except ValidationError as error:
+            raise _problem(error) from error
+
+
+class Settings(WorkerSettings):
     """`DIFFES_BUNDLE` and friends. There is no default bundle: what is served is said, never guessed."""
-
-    model_config = SettingsConfigDict(env_prefix="DIFFES_", frozen=True)
 
     bundle: Path
     backend: str = "onnxruntime"
-    device: str = "cpu"
-    threads: int | None = Field(default=None, ge=1)  # of the backend on a CPU; None: all cores
+    device: str = "cpu"  # cuda with several workers: each its own GPU
+    threads: int | None = Field(default=None, ge=1)  # of the backend on a CPU, in each worker; None: all cores
     max_batch: int | None = Field(default=None, ge=1)  # images in one step; None: what suits the device
     max_running: int = Field(default=Limits().running, ge=1)  # images between two steps
     max_queue: int = Field(default=Limits().queue, ge=1)  # requests that wait
     max_backlog: float = Field(default=inf, gt=0)  # seconds of work, by forecast, that may wait before one more request
     model: str = "diffes"  # what clients of the OpenAI API call it
     policy: str = DEFAULT  # whose step is next
+    api_keys: SecretStr | None = None  # name:key or key, between commas; None and no file: nobody is asked for one
+    api_keys_file: Path | None = None  # the same, one a line
+    drain_seconds: float = Field(default=30.0, ge=0)  # that requests inside get to be done, once the service shall end
+    stall_seconds: float = Field(default=300.0, gt=0)  # of one turn of the engine; after them a worker ends itself
 
     @field_validator("backend", "policy")
     @classmethod
@@ -37,33 +81,53 @@ class Settings(BaseSettings):
             raise ValueError(f"one of {', '.join(names)}")
         return name
 
-    @classmethod
-    def from_environment(cls) -> Self:
-        """Read the environment; InvalidInput names the variable that is missing or wrong."""
-        try:
-            return cls()
-        except ValidationError as error:
-            first = error.errors()[0]
-            variable = f"DIFFES_{str(first['loc'][0]).upper()}"
-            missing = first["type"] == "missing"
-            raise InvalidInput(
-                variable,
-                expected="a bundle folder" if missing else _expected(first["msg"]),
-                found="nothing" if missing else repr(first["input"]),
-                remedy=f"Set {variable}; `diffes export` writes bundles." if missing else "",
-            ) from error
-
     @property
     def limits(self) -> Limits:
         """What the engine may take on."""
         batch = self.max_batch or (_CPU_BATCH if self.device == "cpu" else _ACCELERATOR_BATCH)
         return Limits(batch=batch, running=self.max_running, queue=self.max_queue, backlog=self.max_backlog)
 
+    @property
+    def keys(self) -> Keys:
+        """The API keys; InvalidInput for a malformed one, or if they are told in two places."""
+        if self.api_keys is not None and self.api_keys_file is not None:
+            found = "both"
+            raise InvalidInput("API keys", expected=f"one of {PREFIX}API_KEYS and {PREFIX}API_KEYS_FILE", found=found)
+        if self.api_keys_file is not None:
+            return Keys.read(self.api_keys_file, f"{PREFIX}API_KEYS_FILE")
+        if self.api_keys is not None:
+            return Keys.of(self.api_keys.get_secret_value().split(","), f"{PREFIX}API_KEYS")
+        return Keys()
+
+    def on_worker(self, worker: int) -> Self:
+        """What worker 1, 2, ... does: several on `cuda` have a GPU each."""
+        alone = self.device != "cuda" or self.workers == 1
+        return self if alone else self.model_copy(update={"device": f"cuda:{worker - 1}"})
+
+    def require_sound(self) -> None:
+        """InvalidInput for what no single value tells: wrong keys, more workers than GPUs."""
+        assert self.keys is not None
+        if self.device == "cuda" and self.workers > (gpus := torch.cuda.device_count()) > 0:
+            found = f"{self.workers} on DIFFES_DEVICE=cuda"
+            raise InvalidInput(f"{PREFIX}WORKERS", expected=f"at most {gpus}, one per visible GPU", found=found)
+
 
 # What is largest; how many go together is decided by what steps cost. On 2 busy cores a row of the bundled model's step
 # costs 0.65 of its price at 2 rows when 8 go together, and no less when 16 do.
 _CPU_BATCH = 4
 _ACCELERATOR_BATCH = 32
+
+
+def _problem(error: ValidationError) -> InvalidInput:
+    """The first wrong setting, by its variable."""
+    first = error.errors()[0]
+    field = str(first["loc"][0])
+    variable = f"{PREFIX}{field.upper()}"
+    if first["type"] == "missing":
+        remedy = f"Set {variable}; `diffes export` writes bundles."
+        return InvalidInput(variable, expected="a bundle folder", found="nothing", remedy=remedy)
+    found = "something else" if field == "api_keys" else repr(first["input"])
+    return InvalidInput(variable, expected=_expected(first["msg"]), found=found)
 
 
 def _expected(message: str) -> str:

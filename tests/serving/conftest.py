@@ -11,6 +11,7 @@ from diffes.engine.engine import Engine
 from diffes.engine.request import Limits
 from diffes.errors import NotReady
 from diffes.serving.app import create_app
+from diffes.serving.keys import Keys
 from diffes.serving.metrics import Metrics
 from diffes.serving.runtime import Served
 from tests.engine.conftest import MemoryBackend, backend, bundle, model
@@ -29,6 +30,7 @@ class Warm:
         self.metrics.prepare(bundle, BUNDLE_ID, backend.name)
         self.engine = Engine(bundle, backend, Limits(queue=2), self.metrics)
         self.ready = True
+        self.keys = Keys()
         self._served = Served(bundle, BUNDLE_ID, backend.name, self.engine, "diffes", 1_700_000_000)
 
     def served(self) -> Served:

@@ -1,0 +1,139 @@
+"""Several workers, and workers that die: what callers see, and that they come back."""
+
+import os
+import re
+import signal
+import threading
+import time
+from collections.abc import Iterator
+
+import httpx
+import psutil
+import pytest
+
+from diffes.bundle import Bundle
+from tests.service import Service, start
+
+
+@pytest.fixture(scope="module")
+def stalling(tiny_bundle: Bundle, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
+    """A server that takes any step for one that hangs."""
+    running = start(tmp_path_factory.mktemp("stalling"), tiny_bundle.folder, DIFFES_STALL_SECONDS="0.001")
+    yield running
+    running.kill()
+
+
+@pytest.fixture(scope="module")
+def service(tiny_bundle: Bundle, stalling: Service, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
+    """Two workers, ready; the other server starts beside them."""
+    assert stalling.process
+    running = start(
+        tmp_path_factory.mktemp("workers"), tiny_bundle.folder, DIFFES_WORKERS="2", DIFFES_DRAIN_SECONDS="1"
+    )
+    try:
+        wait_until(lambda: len(ready_workers(running)) == 2)
+        yield running
+    finally:
+        running.kill()
+
+
+def wait_until(condition: object, seconds: float = 90) -> None:
+    deadline = time.monotonic() + seconds
+    while not condition():  # type: ignore[operator]
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+
+
+def ready_workers(service: Service) -> set[str]:
+    """Numbers of the workers that have answered lately, by the ids they give; each connection may reach another."""
+    found = set()
+    for _ in range(12):
+        try:
+            answer = httpx.post(f"{service.url}/generate", json={"label": 0, "steps": 1}, timeout=30)
+        except httpx.TransportError:
+            continue
+        found |= set(re.findall(r"^img-(\d+)-", answer.headers.get("x-request-id", "")))
+    return found
+
+
+def processes(service: Service) -> list[psutil.Process]:
+    """The workers' processes."""
+    children = psutil.Process(service.process.pid).children()
+    return [child for child in children if "_bentoml_impl.worker.service" in " ".join(child.cmdline())]
+
+
+def test_any_worker_cancels_a_request_of_any_other(service: Service) -> None:
+    asked = {"label": 0, "n": 16, "steps": 1000}
+    told: dict[str, int] = {}
+    while len(told) < 2:
+        with httpx.stream("POST", f"{service.url}/generate/stream", json=asked, timeout=60) as stream:
+            text = ""
+            for part in stream.iter_text():
+                text += part
+                found = re.search(r'"id":"(img-(\d+)-\w+)"', text)
+                if found and found[2] not in told:
+                    answer = httpx.delete(f"{service.url}/v1/requests/{found[1]}", timeout=30)
+                    told[found[2]] = answer.status_code
+                    again = [httpx.delete(f"{service.url}/v1/requests/{found[1]}").status_code for _ in range(6)]
+                    assert again == [404] * 6
+                elif found:
+                    break
+    assert told == {"1": 200, "2": 200}
+
+
+def test_metrics_of_all_workers_add_up(service: Service) -> None:
+    def done() -> float:
+        text = httpx.get(f"{service.url}/metrics").text
+        (value,) = re.findall(r'^diffes_requests_total\{status="done"\} (.+)$', text, re.MULTILINE)
+        return float(value)
+
+    before = done()
+    workers = {
+        httpx.post(f"{service.url}/generate", json={"label": 0, "steps": 1}).headers["x-request-id"][:6]
+        for _ in range(20)
+    }
+    assert done() == before + 20
+    assert len(workers) == 2
+
+
+def test_a_killed_worker_comes_back_and_no_caller_hangs(service: Service) -> None:
+    ends: list[int | str] = []
+
+    def ask() -> None:
+        asked = {"label": 0, "n": 4, "steps": 200}
+        try:
+            ends.append(httpx.post(f"{service.url}/generate", json=asked, timeout=60).status_code)
+        except httpx.TimeoutException:
+            ends.append("hung")
+        except httpx.TransportError:
+            ends.append("closed")
+
+    callers = [threading.Thread(target=ask) for _ in range(16)]
+    for caller in callers:
+        caller.start()
+    wait_until(lambda: "diffes_images_running 0.0" not in httpx.get(f"{service.url}/metrics").text)
+    victims = processes(service)
+    assert len(victims) == 2
+    os.kill(victims[0].pid, signal.SIGKILL)
+    for caller in callers:
+        caller.join(timeout=90)
+    assert len(ends) == 16
+    assert set(ends) <= {200, 429, "closed"}
+    assert "closed" in ends
+    wait_until(lambda: len(ready_workers(service)) == 2)
+    assert victims[0].pid not in {process.pid for process in processes(service)}
+
+
+def test_a_worker_whose_engine_hangs_ends_itself_and_comes_back(stalling: Service) -> None:
+    stalling.wait_until_ready()
+    (before,) = processes(stalling)
+    with pytest.raises(httpx.TransportError):
+        httpx.post(f"{stalling.url}/generate", json={"label": 0, "n": 16, "steps": 1000}, timeout=60)
+    assert "this process ends: its engine hangs" in stalling.text()
+    stalling.wait_until_ready()
+    (after,) = processes(stalling)
+    assert before.pid != after.pid
+
+
+def test_all_workers_end_on_sigterm(service: Service) -> None:
+    assert service.terminate() == 0
