@@ -4,7 +4,6 @@ BentoML's sync endpoints, task queue and batching are not used: they cannot stop
 by step. Its limits are set far above the engine's queue, which answers 429 itself.
 """
 
-import logging
 import os
 
 # Before anything of BentoML asks; it caches the first answer, which `bentoml serve` asks for before this import.
@@ -17,11 +16,13 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from diffes.bundle import Bundle
 from diffes.errors import DiffesError
+from diffes.serving import logs
 from diffes.serving.app import ENDPOINTS, create_app
 from diffes.serving.metrics import Metrics
 from diffes.serving.runtime import Runtime
 from diffes.serving.scrape import known_endpoints_only
 from diffes.serving.settings import Settings
+from diffes.serving.tracing import tracing_wanted
 
 usage_stats.do_not_track.cache_clear()
 
@@ -55,8 +56,9 @@ class Diffes:
     """Serves the bundle that the environment names."""
 
     def __init__(self) -> None:
-        logging.getLogger("diffes").setLevel(logging.INFO)  # BentoML's handlers, a service's default level
-        self.runtime = Runtime(Settings.from_environment(), Metrics())
+        settings = Settings.from_environment()
+        logs.configure(settings.log)
+        self.runtime = Runtime(settings, Metrics())
         self.runtime.start()
 
     @bentoml.on_deployment  # type: ignore[untyped-decorator]
@@ -64,7 +66,10 @@ class Diffes:
     def verify() -> None:
         """In the parent, before any worker: a wrong setting or a damaged bundle ends `bentoml serve` here."""
         try:
-            Bundle.open(Settings.from_environment().bundle)
+            settings = Settings.from_environment()
+            logs.configure(settings.log)
+            tracing_wanted()
+            Bundle.open(settings.bundle)
         except DiffesError as error:
             raise SystemExit(f"diffes: {error}") from error
 

@@ -11,6 +11,7 @@ from diffes.backends import BACKENDS
 from diffes.engine.policies import DEFAULT, POLICIES
 from diffes.engine.request import Limits
 from diffes.errors import InvalidInput
+from diffes.serving.logs import LogFormat
 
 
 class Settings(BaseSettings):
@@ -28,6 +29,7 @@ class Settings(BaseSettings):
     max_backlog: float = Field(default=inf, gt=0)  # seconds of work, by forecast, that may wait before one more request
     model: str = "diffes"  # what clients of the OpenAI API call it
     policy: str = DEFAULT  # whose step is next
+    log: LogFormat = "text"  # how lines look
 
     @field_validator("backend", "policy")
     @classmethod
