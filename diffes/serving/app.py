@@ -18,6 +18,7 @@ from diffes.serving.calls import FollowedResponse
 from diffes.serving.errors import answer, answer_bug, answer_http
 from diffes.serving.metrics import Metrics
 from diffes.serving.openapi import document
+from diffes.serving.origin import CLIENT_ID, client_id, request_id
 from diffes.serving.runtime import Runtime, Served
 
 ENDPOINTS = (
@@ -42,6 +43,15 @@ def create_app(runtime: Callable[[], Runtime]) -> Starlette:
         """The handler with the engine; its errors as responses, wrong values with status `invalid`."""
 
         async def handle(request: Request) -> Response:
+            response = await answered(request)
+            called = client_id(request)
+            if called:
+                response.headers[CLIENT_ID] = called
+            if request_id.get():
+                response.headers.setdefault("X-Request-ID", request_id.get())
+            return response
+
+        async def answered(request: Request) -> Response:
             current, began = runtime(), perf_counter()
             try:
                 response = await handler(request, current.served())

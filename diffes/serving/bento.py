@@ -5,7 +5,6 @@ by step. Its limits are set far above the engine's queue, which answers 429 itse
 """
 
 import asyncio
-import logging
 import os
 import signal
 import tempfile
@@ -21,12 +20,14 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from diffes.bundle import Bundle
 from diffes.errors import DiffesError, InvalidInput
+from diffes.serving import logs
 from diffes.serving.app import ENDPOINTS, create_app
 from diffes.serving.metrics import Metrics
 from diffes.serving.peers import Peers
 from diffes.serving.runtime import Runtime
 from diffes.serving.scrape import known_endpoints_only
 from diffes.serving.settings import Settings, WorkerSettings
+from diffes.serving.tracing import tracing_wanted
 from diffes.serving.watchdog import Watchdog
 
 usage_stats.do_not_track.cache_clear()
@@ -68,9 +69,9 @@ class Diffes:
     """Serves the bundle that the environment names."""
 
     def __init__(self) -> None:
-        logging.getLogger("diffes").setLevel(logging.INFO)  # BentoML's handlers, a service's default level
         worker = bentoml.server_context.worker_index or 1
         settings = Settings.from_environment()
+        logs.configure(settings.log)
         folder = Path(tempfile.gettempdir(), f"diffes-{os.getuid()}-{os.getppid()}")  # of all workers of one parent
         self._peers = Peers(folder, worker) if settings.workers > 1 else None
         self.runtime = Runtime(settings.on_worker(worker), Metrics(), self._peers)
@@ -85,6 +86,8 @@ class Diffes:
         try:
             settings = Settings.from_environment()
             settings.require_sound()
+            logs.configure(settings.log)
+            tracing_wanted()
             Bundle.open(settings.bundle)
         except DiffesError as error:
             raise SystemExit(f"diffes: {error}") from error

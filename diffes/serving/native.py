@@ -14,6 +14,7 @@ from diffes.images import grid_png, png
 from diffes.serving import sse
 from diffes.serving.calls import Followed, FollowedResponse, answer_of, cancelled, read_body
 from diffes.serving.errors import error_of, missing
+from diffes.serving.origin import known
 from diffes.serving.peers import worker_of
 from diffes.serving.runtime import Served
 from diffes.serving.schema import GenerateAnswer, GenerateBody, ImageFormat
@@ -25,7 +26,7 @@ SEED = "X-Diffes-Seed"
 async def generate(request: Request, served: Served) -> Response:
     """Images when they are all done."""
     body = GenerateBody.parse(await read_body(request))
-    asked = body.request(served.bundle.labels, served.new_id())
+    asked = known(request, body.request(served.bundle.labels, served.new_id()))
     result = await answer_of(request, served.engine, asked)
     if result is None:
         return Response(status_code=CLIENT_CLOSED_REQUEST)
@@ -35,7 +36,7 @@ async def generate(request: Request, served: Served) -> Response:
 async def stream(request: Request, served: Served) -> Response:
     """Events `accepted`, `progress` and `preview`, then `result` (as /generate answers in JSON) or `error`."""
     body = GenerateBody.parse(await read_body(request))
-    asked = body.request(served.bundle.labels, served.new_id())
+    asked = known(request, body.request(served.bundle.labels, served.new_id()))
     followed = await Followed.submitted(served.engine, asked)
     return FollowedResponse(_events(followed, asked.id, served.bundle_id), followed, headers={"X-Request-ID": asked.id})
 

@@ -23,6 +23,7 @@ from diffes.serving.calls import Followed, FollowedResponse, answer_of, cancelle
 from diffes.serving.errors import error_of, missing
 from diffes.serving.native import CLIENT_CLOSED_REQUEST, headers_of
 from diffes.serving.openai_schema import ImagesBody
+from diffes.serving.origin import known
 from diffes.serving.runtime import Served
 from diffes.serving.schema import Times
 
@@ -44,7 +45,7 @@ async def generations(request: Request, served: Served) -> Response:
     if body.model is not None and body.model not in ids:
         return missing(f"no model {body.model!r}: expected one of {', '.join(ids)}", "model", "model_not_found")
     _require_size(body.size, served)
-    asked = body.request(served.bundle.labels, _schedule_of(body.model), served.new_id())
+    asked = known(request, body.request(served.bundle.labels, _schedule_of(body.model), served.new_id()))
     told = _Told(body, served)
     if body.stream:
         followed = await Followed.submitted(served.engine, asked)

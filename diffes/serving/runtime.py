@@ -11,14 +11,18 @@ from diffes.backends.base import Backend
 from diffes.bundle import Bundle
 from diffes.engine.costs import StepCosts
 from diffes.engine.engine import Engine
+from diffes.engine.observer import Together
 from diffes.engine.policies import scheduler_named
 from diffes.errors import NotReady
 from diffes.files import sha256_of
 from diffes.manifest import MANIFEST
+from diffes.serving.endings import Ended, Endings
+from diffes.serving.logs import log_ending
 from diffes.serving.metrics import Metrics
 from diffes.serving.peers import Peers, new_id
 from diffes.serving.scrape import forget_dead_processes
 from diffes.serving.settings import Settings
+from diffes.serving.tracing import Tracing
 from diffes.serving.vitals import Pulse
 from diffes.serving.warmup import warm_up
 
@@ -55,6 +59,8 @@ class Runtime:
         self._peers = peers
         self._closed_at = inf  # when `refuse` was called, on the monotonic clock
         self._pulse = Pulse(lambda: self.ready, self._backlog, metrics.felt)
+        self._tracing = Tracing.from_environment()
+        self._endings = Endings(self._tell)
         self._starter = Thread(target=self._start, name="diffes-start", daemon=True)
 
     def start(self) -> None:
@@ -114,6 +120,12 @@ class Runtime:
         if self._served is not None:
             self._served.engine.close(limit=max(0.0, end - time.monotonic()))
         self._pulse.stop()
+        self._endings.close()
+        if self._tracing is not None:
+            self._tracing.close()
+
+    def _tell(self, ended: Ended) -> None:
+        log_ending(ended.ending, "" if self._tracing is None else self._tracing.tell(ended))
 
     def _backlog(self) -> float:
         return 0.0 if self._served is None else self._served.engine.backlog_seconds()
@@ -140,7 +152,9 @@ class Runtime:
     def _engine(self, bundle: Bundle, bundle_id: str, backend: Backend, costs: StepCosts) -> Served:
         limits = self._settings.limits
         scheduler = scheduler_named(self._settings.policy, costs, limits.batch)
-        engine = Engine(bundle, backend, limits, self.metrics, costs=costs, scheduler=scheduler)
+        engine = Engine(
+            bundle, backend, limits, Together(self.metrics, self._endings), costs=costs, scheduler=scheduler
+        )
         engine.start()
         return Served(bundle, bundle_id, backend.name, engine, self._settings.model, int(time.time()), self._peers)
 

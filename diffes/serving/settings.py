@@ -14,6 +14,7 @@ from diffes.engine.request import Limits
 from diffes.errors import InvalidInput
 from diffes.serving.config import PREFIX, ConfigFile, config_file, require_known_variables
 from diffes.serving.keys import Keys
+from diffes.serving.logs import LogFormat
 
 
 def _gpus_if_auto(value: object) -> object:
@@ -72,6 +73,7 @@ class Settings(WorkerSettings):
     api_keys_file: Path | None = None  # the same, one a line
     drain_seconds: float = Field(default=30.0, ge=0)  # that requests inside get to be done, once the service shall end
     stall_seconds: float = Field(default=300.0, gt=0)  # of one turn of the engine; after them a worker ends itself
+    log: LogFormat = "text"  # how lines look
 
     @field_validator("backend", "policy")
     @classmethod

@@ -29,14 +29,14 @@ def test_every_setting_has_its_variable(monkeypatch: pytest.MonkeyPatch) -> None
     values = {"BUNDLE": "b", "BACKEND": "torch", "DEVICE": "cuda:1", "THREADS": "3"}
     values |= {"MAX_BATCH": "2", "MAX_RUNNING": "5", "MAX_QUEUE": "7", "MAX_BACKLOG": "2.5"}
     values |= {"POLICY": "oldest", "MODEL": "dit", "WORKERS": "2", "DRAIN_SECONDS": "5", "STALL_SECONDS": "60"}
-    values |= {"API_KEYS": KEY, "API_KEYS_FILE": "keys"}
+    values |= {"API_KEYS": KEY, "API_KEYS_FILE": "keys", "LOG": "json"}
     assert {name.lower() for name in values} == Settings.model_fields.keys()
     for name, value in values.items():
         monkeypatch.setenv(f"DIFFES_{name}", value)
     settings = Settings.from_environment()
     assert (settings.backend, settings.device, settings.threads) == ("torch", "cuda:1", 3)
     assert settings.limits == Limits(batch=2, running=5, queue=7, backlog=2.5)
-    assert (settings.policy, settings.model) == ("oldest", "dit")
+    assert (settings.policy, settings.model, settings.log) == ("oldest", "dit", "json")
     assert (settings.workers, settings.drain_seconds, settings.stall_seconds) == (2, 5, 60)
     assert settings.api_keys_file == Path("keys")
 
@@ -54,7 +54,14 @@ def test_there_is_no_default_bundle() -> None:
 
 @pytest.mark.parametrize(
     ("name", "value"),
-    [("MAX_BATCH", "0"), ("MAX_QUEUE", "many"), ("THREADS", "-1"), ("BACKEND", "tpu"), ("POLICY", "lifo")],
+    [
+        ("MAX_BATCH", "0"),
+        ("MAX_QUEUE", "many"),
+        ("THREADS", "-1"),
+        ("BACKEND", "tpu"),
+        ("POLICY", "lifo"),
+        ("LOG", "xml"),
+    ],
 )
 def test_a_wrong_value_is_refused_by_its_variable(monkeypatch: pytest.MonkeyPatch, name: str, value: str) -> None:
     monkeypatch.setenv("DIFFES_BUNDLE", "b")
