@@ -1,4 +1,4 @@
-"""The HTTP face of an engine: our own endpoints, and those of the OpenAI Images API."""
+"""The HTTP face of an engine: our own endpoints, those of the OpenAI Images API, and the playground."""
 
 import logging
 from collections.abc import Awaitable, Callable
@@ -12,7 +12,9 @@ from starlette.routing import Route
 from diffes.errors import DiffesError, Overloaded
 from diffes.serving import native, openai_images
 from diffes.serving.errors import answer, answer_bug, answer_http
+from diffes.serving.info import info
 from diffes.serving.openapi import document
+from diffes.serving.playground.page import playground
 from diffes.serving.runtime import Runtime, Served
 
 ENDPOINTS = (
@@ -60,35 +62,12 @@ def create_app(runtime: Callable[[], Runtime]) -> Starlette:
             Route("/v1/requests/{id}", served(native.cancel), methods=["DELETE"]),
             Route("/v1/images/generations", served(openai_images.generations, invalid=400), methods=["POST"]),
             Route("/v1/models", served(openai_images.models)),
-            Route("/v1/info", served(_info)),
-            Route("/", served(_info)),
+            Route("/v1/info", served(info)),
+            Route("/", playground),
             Route("/openapi.json", openapi),
         ],
         exception_handlers={DiffesError: _on_error, HTTPException: _on_http, Exception: _on_bug},
     )
-
-
-async def _info(_: Request, served: Served) -> Response:
-    manifest = served.bundle.manifest
-    schedules = {
-        name: {
-            "macs_removed": schedule.cost.macs_removed,
-            "stages": len(schedule.stages),
-            "steps": schedule.sampler.steps,
-            "guidance": schedule.sampler.guidance,
-            "sampler": schedule.sampler.class_name,
-        }
-        for name, schedule in manifest.schedules.items()
-    }
-    told = {
-        "bundle": served.bundle_id,
-        "model": manifest.model.class_name,
-        "backend": served.backend,
-        "labels": list(manifest.labels),
-        "schedules": schedules,
-        "default": manifest.default,
-    }
-    return JSONResponse(told)
 
 
 async def _on_error(_: Request, error: Exception) -> Response:
