@@ -111,7 +111,7 @@ def inspect(bundle: Bundle) -> Inspection:
     manifest = bundle.manifest
     resident = resident_bytes(bundle, [*manifest.subgraphs, manifest.condition])
     schedules = {
-        name: ScheduleInspection(name, schedule.compensation, schedule.cost.macs_removed, _stages(bundle, name))
+        name: ScheduleInspection(name, schedule.compensation, schedule.cost.macs_removed, inspect_stages(bundle, name))
         for name, schedule in manifest.schedules.items()
     }
     return Inspection(
@@ -141,7 +141,8 @@ def resident_bytes(bundle: Bundle, graphs: Iterable[Graph]) -> int:
     return sum(longest.values())
 
 
-def _stages(bundle: Bundle, name: str) -> tuple[StageInspection, ...]:
+def inspect_stages(bundle: Bundle, name: str) -> tuple[StageInspection, ...]:
+    """The stages of a schedule, noisy to clean."""
     schedule: Schedule = bundle.schedule(name)
     architecture = bundle.architecture
     dense, mode = architecture.macs(architecture.dense), Compensation.parse(schedule.compensation)

@@ -1,4 +1,4 @@
-"""The HTTP face of an engine: our own endpoints, and those of the OpenAI Images API."""
+"""The HTTP face of an engine: our own endpoints, those of the OpenAI Images API, and the playground."""
 
 import logging
 from collections.abc import Awaitable, Callable
@@ -16,9 +16,11 @@ from diffes.serving import native, openai_images
 from diffes.serving.auth import RequireKey
 from diffes.serving.calls import FollowedResponse
 from diffes.serving.errors import answer, answer_bug, answer_http
+from diffes.serving.info import info
 from diffes.serving.metrics import Metrics
 from diffes.serving.openapi import document
 from diffes.serving.origin import CLIENT_ID, client_id, request_id
+from diffes.serving.playground.page import playground
 from diffes.serving.runtime import Runtime, Served
 
 ENDPOINTS = (
@@ -77,8 +79,8 @@ def create_app(runtime: Callable[[], Runtime]) -> Starlette:
             Route("/v1/requests/{id}", served(native.cancel), methods=["DELETE"]),
             Route("/v1/images/generations", served(openai_images.generations, invalid=400), methods=["POST"]),
             Route("/v1/models", served(openai_images.models)),
-            Route("/v1/info", served(_info)),
-            Route("/", served(_info)),
+            Route("/v1/info", served(info)),
+            Route("/", playground),
             Route("/openapi.json", openapi),
         ],
         middleware=[Middleware(RequireKey, keys=lambda: runtime().keys)],
@@ -92,29 +94,6 @@ def _time_first_byte(response: Response, began: float, metrics: Metrics) -> None
         response.followed.at_first = lambda: metrics.first_byte("stream", perf_counter() - began)
     elif native.SEED in response.headers:
         metrics.first_byte("answer", perf_counter() - began)
-
-
-async def _info(_: Request, served: Served) -> Response:
-    manifest = served.bundle.manifest
-    schedules = {
-        name: {
-            "macs_removed": schedule.cost.macs_removed,
-            "stages": len(schedule.stages),
-            "steps": schedule.sampler.steps,
-            "guidance": schedule.sampler.guidance,
-            "sampler": schedule.sampler.class_name,
-        }
-        for name, schedule in manifest.schedules.items()
-    }
-    told = {
-        "bundle": served.bundle_id,
-        "model": manifest.model.class_name,
-        "backend": served.backend,
-        "labels": list(manifest.labels),
-        "schedules": schedules,
-        "default": manifest.default,
-    }
-    return JSONResponse(told)
 
 
 async def _on_error(_: Request, error: Exception) -> Response:

@@ -61,7 +61,7 @@ def document() -> Json:
             "/v1/requests/{id}": {"delete": _cancel()},
             "/v1/images/generations": {"post": _generations()},
             "/v1/models": {"get": _read("models", "The model, and the model under each schedule, by id.")},
-            "/v1/info": {"get": _read("info", "Labels, schedules, bundle and backend.")},
+            "/v1/info": {"get": _read("info", "Labels, schedules with their stages, image size, bundle and backend.")},
         },
         "components": {"schemas": schemas, "securitySchemes": _SECURITY},
         "security": [{}, *({name: []} for name in _SECURITY)],  # the service may have no keys

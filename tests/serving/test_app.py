@@ -13,6 +13,7 @@ from PIL import Image
 from starlette.routing import Route
 from starlette.testclient import TestClient
 
+from diffes.bundle import Bundle
 from diffes.engine.request import MAX_SEED
 from diffes.serving.app import create_app
 from diffes.serving.openai_schema import ImagesBody
@@ -239,7 +240,22 @@ def test_info_lists_what_can_be_asked_for(client: TestClient) -> None:
     assert info["bundle"] == BUNDLE_ID
     assert info["backend"] == "memory"
     assert 0 < info["schedules"]["mixed"]["macs_removed"] < info["schedules"]["half"]["macs_removed"] < 1
-    assert client.get("/").json() == info
+    assert info["image"] == {"height": 8, "width": 8}
+
+
+def test_info_tells_what_each_stage_keeps(client: TestClient, bundle: Bundle) -> None:
+    mixed = client.get("/v1/info").json()["schedules"]["mixed"]
+    assert [(stage["high"], stage["low"]) for stage in mixed["stages"]] == [
+        (999, 750),
+        (749, 500),
+        (499, 250),
+        (249, 0),
+    ]
+    assert [stage["subgraph"] for stage in mixed["stages"]] == ["step0", "step1", "step0", "step1"]
+    kept = [stage["share_kept"] for stage in mixed["stages"]]
+    assert kept[0] == kept[2] == 1
+    assert sum(kept) / len(kept) == pytest.approx(1 - mixed["macs_removed"])  # a step in every stage
+    assert mixed["compensation"] == bundle.schedule("mixed").compensation
 
 
 def test_the_description_covers_every_endpoint_and_field(client: TestClient) -> None:
