@@ -81,6 +81,14 @@ TRAFFIC = (
         stack=True,
     ),
     Panel(
+        "Shed",
+        "Requests that a cheaper schedule than the default served, since much was waiting.",
+        (Query(rate("shed_total", "schedule", OF), "{{schedule}}"),),
+        "reqps",
+        width=6,
+        stack=True,
+    ),
+    Panel(
         "Failures",
         "Requests accepted and then failed (500), by where.",
         (Query(rate("failed_total", "reason"), "{{reason}}"),),

@@ -52,6 +52,8 @@ class Engine:
         """
         self.bundle = bundle
         self.limits = limits or Limits()
+        if self.limits.shedding is not None:
+            self.limits.shedding.require_cheaper(bundle)
         self._backend = backend
         self._observer: Observer = observer or Silent()
         self._clock = clock
@@ -98,11 +100,12 @@ class Engine:
         Closed if closed. The future ends in a Result, or in the error of this request; cancelling it frees its
         place.
         """
-        resolved = resolve(request, self.bundle, self.limits)
+        backlog = self.backlog_seconds()
+        resolved = resolve(request, self.bundle, self.limits, backlog)
         path = self._path(resolved.schedule, resolved.steps, resolved.guidance != 1)
         job = Job(resolved, path, self._clock(), listener)
         try:
-            require_time(job, self.limits, self.backlog_seconds(), self._forecast.own(job))
+            require_time(job, self.limits, backlog, self._forecast.own(job))
             if resolved.id:
                 self._jobs[resolved.id] = job
             job.future.add_done_callback(lambda _: self._ended(job))

@@ -7,6 +7,7 @@ from math import inf
 from torch import Tensor
 
 from diffes.bundle import Bundle
+from diffes.engine.shedding import Shedding
 from diffes.errors import InvalidInput
 
 MAX_SEED = 2**32 - 1  # torch's CPU generator reads 32 bits: a larger seed would repeat a smaller one's noise
@@ -26,6 +27,7 @@ class Limits:
     backlog: float = inf  # seconds that everything inside may need, by forecast, for one more to be let in
     images: int = MAX_IMAGES  # of one request
     guidance: float = MAX_GUIDANCE
+    shedding: Shedding | None = None  # None: every request gets the schedule it asks for
 
     def __post_init__(self) -> None:
         for name in ("batch", "running", "conditions", "queue", "images"):
@@ -90,7 +92,10 @@ Listener = Callable[[Progress | Preview], None]  # called from the engine's thre
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ResolvedRequest:
-    """A request with every default filled in: asked again, it gives the same images."""
+    """A request with every default filled in: asked again, it gives the same images.
+
+    `shed_from` is the schedule it would have had if less had been waiting.
+    """
 
     label: int
     seed: int
@@ -102,6 +107,7 @@ class ResolvedRequest:
     deterministic: bool = False
     previews: int = 0
     id: str = ""
+    shed_from: str = ""
     origin: Origin = Origin()
 
 
@@ -139,12 +145,19 @@ class Result:
     timings: Timings
 
 
-def resolve(request: Request, bundle: Bundle, limits: Limits) -> ResolvedRequest:
-    """Fill the defaults in; InvalidInput for the first field out of range (steps are the sampler's to judge)."""
+def resolve(request: Request, bundle: Bundle, limits: Limits, backlog: float = 0.0) -> ResolvedRequest:
+    """Fill the defaults in; InvalidInput for the first field out of range (steps are the sampler's to judge).
+
+    Above the limits' `backlog` of shedding, seconds, a request that names no schedule gets the cheaper one; never a
+    deterministic one, whose image is to depend on nobody.
+    """
     _within("label", request.label, 0, bundle.architecture.classes - 1)
     _within("n", request.images, 1, limits.images)
     _within("seed", request.seed, 0, MAX_SEED - request.images + 1)
-    sampler = bundle.schedule(request.schedule).sampler
+    shedding = limits.shedding
+    spared = shedding is None or backlog <= shedding.backlog or request.schedule is not None or request.deterministic
+    schedule = request.schedule or bundle.default if spared or shedding is None else shedding.schedule
+    sampler = bundle.schedule(schedule).sampler
     guidance = sampler.guidance if request.guidance is None else request.guidance
     if not 1 <= guidance <= limits.guidance:
         raise InvalidInput("guidance", expected=f"1..{limits.guidance:g}", found=guidance)
@@ -157,11 +170,12 @@ def resolve(request: Request, bundle: Bundle, limits: Limits) -> ResolvedRequest
         images=request.images,
         steps=sampler.steps if request.steps is None else request.steps,
         guidance=guidance,
-        schedule=request.schedule or bundle.default,
+        schedule=schedule,
         timeout=inf if request.timeout is None else request.timeout,
         deterministic=request.deterministic,
         previews=request.previews,
         id=request.id,
+        shed_from="" if spared else bundle.default,
         origin=request.origin,
     )
 

@@ -85,10 +85,9 @@ class Diffes:
         """In the parent, before any worker: a wrong setting or a damaged bundle ends `bentoml serve` here."""
         try:
             settings = Settings.from_environment()
-            settings.require_sound()
             logs.configure(settings.log)
             tracing_wanted()
-            Bundle.open(settings.bundle)
+            settings.require_sound(Bundle.open(settings.bundle))
         except DiffesError as error:
             raise SystemExit(f"diffes: {error}") from error
         if settings.workers > 1:  # in a container BentoML starts no worker again, and serves on with fewer and fewer

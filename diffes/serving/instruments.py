@@ -41,6 +41,7 @@ class Instruments:
         self.queue_seconds = self._histogram("queue_seconds", "Time from arrival to admission.", _QUEUE_SECONDS)
         self.images = self._counter("images", "Images that were answered with.", "schedule")
         self.rejected = self._counter("rejected", "Requests refused for want of room, by what was full.", "reason")
+        self.shed = self._counter("shed", "Requests served by a cheaper schedule than the default.", "schedule")
         self.failed = self._counter("failed", "Requests accepted and then failed, by where.", "reason")
         self.wasted_steps = self._counter(
             "wasted_steps", "Steps of images that nobody got, by how their request ended.", "status"

@@ -67,6 +67,7 @@ def log_ending(ending: Ending, trace_id: str = "") -> None:
         "status": _WITHDRAWN if ending.reason == "withdrawn" else _STATUSES[ending.outcome],
         "schedule_asked": request.origin.schedule,
         "schedule": request.schedule,
+        "shed_from": request.shed_from,
         "label": request.label,
         "n": request.images,
         "steps": request.steps,

@@ -101,6 +101,8 @@ class Metrics:
             self._of.rejected.labels(ending.reason).inc()
         elif outcome == "failed":
             self._of.failed.labels(ending.reason).inc()
+        if ending.request.shed_from and outcome != "rejected":
+            self._of.shed.labels(schedule).inc()
         if outcome in _WASTEFUL:
             self._of.wasted_steps.labels(outcome).inc(ending.steps)
 
@@ -145,6 +147,7 @@ class Metrics:
             self._of.device_bytes.labels(held)
         for schedule in bundle.manifest.schedules:
             self._of.images.labels(schedule)
+            self._of.shed.labels(schedule)
             for outcome in _OUTCOMES:
                 self._of.request_seconds.labels(schedule, outcome)
 

@@ -63,10 +63,12 @@ def headers_of(result: Result, bundle_id: str) -> dict[str, str]:
     spans = [("queue", timings.queue_seconds)]
     spans += [(f"stage{stage.stage}", stage.seconds) for stage in timings.stages]
     spans.append(("total", timings.total_seconds))
+    shed = {"X-Diffes-Shed-From": result.request.shed_from} if result.request.shed_from else {}
     return {
         "X-Request-ID": result.request.id,
         SEED: str(result.request.seed),
         "X-Diffes-Schedule": result.request.schedule,
+        **shed,
         "X-Diffes-Bundle": bundle_id,
         "Server-Timing": ", ".join(f"{name};dur={seconds * 1e3:.1f}" for name, seconds in spans),
     }

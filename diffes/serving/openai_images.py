@@ -130,6 +130,7 @@ class _Told:
             "id": request.id,
             "seed": request.seed,
             "schedule": request.schedule,
+            "shed_from": request.shed_from or None,
             "bundle": self._bundle_id,
             "timings": Times.of(result.timings).model_dump(),
         }

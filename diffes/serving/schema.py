@@ -121,6 +121,7 @@ class GenerateAnswer(BaseModel):
     seed: int
     label: int
     schedule: str
+    shed_from: str | None = Field(description="The default schedule, if a cheaper one stood in for it under load.")
     steps: int
     guidance: float
     bundle: str
@@ -137,6 +138,7 @@ class GenerateAnswer(BaseModel):
             seed=request.seed,
             label=request.label,
             schedule=request.schedule,
+            shed_from=request.shed_from or None,
             steps=request.steps,
             guidance=request.guidance,
             bundle=bundle,

@@ -9,8 +9,10 @@ from pydantic import BeforeValidator, Field, SecretStr, ValidationError, Validat
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
 from diffes.backends import BACKENDS
+from diffes.bundle import Bundle
 from diffes.engine.policies import DEFAULT, POLICIES
 from diffes.engine.request import Limits
+from diffes.engine.shedding import Shedding
 from diffes.errors import InvalidInput
 from diffes.serving.config import PREFIX, ConfigFile, config_file, require_known_variables
 from diffes.serving.keys import Keys
@@ -67,6 +69,8 @@ class Settings(WorkerSettings):
     max_running: int = Field(default=Limits().running, ge=1)  # images between two steps
     max_queue: int = Field(default=Limits().queue, ge=1)  # requests that wait
     max_backlog: float = Field(default=inf, gt=0)  # seconds of work, by forecast, that may wait before one more request
+    shed_to: str | None = None  # schedule of who names none while more than `shed_above` seconds of work wait
+    shed_above: float | None = Field(default=None, gt=0)
     model: str = "diffes"  # what clients of the OpenAI API call it
     policy: str = DEFAULT  # whose step is next
     api_keys: SecretStr | None = None  # name:key or key, between commas; None and no file: nobody is asked for one
@@ -87,7 +91,13 @@ class Settings(WorkerSettings):
     def limits(self) -> Limits:
         """What the engine may take on."""
         batch = self.max_batch or (_CPU_BATCH if self.device == "cpu" else _ACCELERATOR_BATCH)
-        return Limits(batch=batch, running=self.max_running, queue=self.max_queue, backlog=self.max_backlog)
+        return Limits(
+            batch=batch,
+            running=self.max_running,
+            queue=self.max_queue,
+            backlog=self.max_backlog,
+            shedding=self.shedding,
+        )
 
     @property
     def keys(self) -> Keys:
@@ -101,13 +111,25 @@ class Settings(WorkerSettings):
             return Keys.of(self.api_keys.get_secret_value().split(","), f"{PREFIX}API_KEYS")
         return Keys()
 
+    @property
+    def shedding(self) -> Shedding | None:
+        """What stands in for the default schedule, and when; InvalidInput if only one of the two is said."""
+        if self.shed_to is not None and self.shed_above is not None:
+            return Shedding(self.shed_to, self.shed_above)
+        if self.shed_to is not None or self.shed_above is not None:
+            lacking = f"{PREFIX}SHED_ABOVE" if self.shed_above is None else f"{PREFIX}SHED_TO"
+            raise InvalidInput(lacking, expected="a value, since the other of the two has one", found="nothing")
+        return None
+
     def on_worker(self, worker: int) -> Self:
         """What worker 1, 2, ... does: several on `cuda` have a GPU each."""
         alone = self.device != "cuda" or self.workers == 1
         return self if alone else self.model_copy(update={"device": f"cuda:{worker - 1}"})
 
-    def require_sound(self) -> None:
-        """InvalidInput for what no single value tells: wrong keys, more workers than GPUs."""
+    def require_sound(self, bundle: Bundle) -> None:
+        """InvalidInput for what no single value tells: keys, a schedule that sheds nothing, more workers than GPUs."""
+        if self.shedding is not None:
+            self.shedding.require_cheaper(bundle)
         assert self.keys is not None
         if self.device == "cuda" and self.workers > (gpus := torch.cuda.device_count()) > 0:
             found = f"{self.workers} on DIFFES_DEVICE=cuda"

@@ -4,7 +4,9 @@ from pathlib import Path
 
 import pytest
 
+from diffes.bundle import Bundle
 from diffes.engine.request import Limits
+from diffes.engine.shedding import Shedding
 from diffes.errors import InvalidInput
 from diffes.serving.settings import Settings, WorkerSettings
 
@@ -29,13 +31,13 @@ def test_every_setting_has_its_variable(monkeypatch: pytest.MonkeyPatch) -> None
     values = {"BUNDLE": "b", "BACKEND": "torch", "DEVICE": "cuda:1", "THREADS": "3"}
     values |= {"MAX_BATCH": "2", "MAX_RUNNING": "5", "MAX_QUEUE": "7", "MAX_BACKLOG": "2.5"}
     values |= {"POLICY": "oldest", "MODEL": "dit", "WORKERS": "2", "DRAIN_SECONDS": "5", "STALL_SECONDS": "60"}
-    values |= {"API_KEYS": KEY, "API_KEYS_FILE": "keys", "LOG": "json"}
+    values |= {"API_KEYS": KEY, "API_KEYS_FILE": "keys", "LOG": "json", "SHED_TO": "fast", "SHED_ABOVE": "1.5"}
     assert {name.lower() for name in values} == Settings.model_fields.keys()
     for name, value in values.items():
         monkeypatch.setenv(f"DIFFES_{name}", value)
     settings = Settings.from_environment()
     assert (settings.backend, settings.device, settings.threads) == ("torch", "cuda:1", 3)
-    assert settings.limits == Limits(batch=2, running=5, queue=7, backlog=2.5)
+    assert settings.limits == Limits(batch=2, running=5, queue=7, backlog=2.5, shedding=Shedding("fast", 1.5))
     assert (settings.policy, settings.model, settings.log) == ("oldest", "dit", "json")
     assert (settings.workers, settings.drain_seconds, settings.stall_seconds) == (2, 5, 60)
     assert settings.api_keys_file == Path("keys")
@@ -143,7 +145,20 @@ def test_keys_in_two_places_are_refused(monkeypatch: pytest.MonkeyPatch) -> None
     monkeypatch.setenv("DIFFES_API_KEYS", KEY)
     monkeypatch.setenv("DIFFES_API_KEYS_FILE", "keys")
     with pytest.raises(InvalidInput, match="found both"):
-        Settings.from_environment().require_sound()
+        assert Settings.from_environment().keys
+
+
+@pytest.mark.parametrize(("said", "lacking"), [("SHED_TO", "SHED_ABOVE"), ("SHED_ABOVE", "SHED_TO")])
+def test_shedding_needs_to_know_what_and_when(said: str, lacking: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DIFFES_BUNDLE", "b")
+    monkeypatch.setenv(f"DIFFES_{said}", "1")
+    with pytest.raises(InvalidInput, match=f"invalid DIFFES_{lacking}: expected a value"):
+        assert Settings.from_environment().limits
+
+
+def test_a_schedule_that_sheds_nothing_is_refused(bundle: Bundle) -> None:
+    with pytest.raises(InvalidInput, match="found mixed, which removes"):
+        Settings(bundle=Path("b"), shed_to="mixed", shed_above=1.0).require_sound(bundle)
 
 
 def test_workers_are_known_before_a_bundle_is(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -156,11 +171,11 @@ def test_workers_are_known_before_a_bundle_is(monkeypatch: pytest.MonkeyPatch) -
         WorkerSettings.from_environment()
 
 
-def test_every_worker_on_cuda_has_a_gpu_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_every_worker_on_cuda_has_a_gpu_of_its_own(bundle: Bundle, monkeypatch: pytest.MonkeyPatch) -> None:
     settings = Settings(bundle=Path("b"), device="cuda", workers=2)
     assert [settings.on_worker(index).device for index in (1, 2)] == ["cuda:0", "cuda:1"]
     assert Settings(bundle=Path("b"), device="cuda:3", workers=2).on_worker(2).device == "cuda:3"
     assert Settings(bundle=Path("b"), device="cuda").on_worker(1).device == "cuda"
     monkeypatch.setattr("torch.cuda.device_count", lambda: 1)
     with pytest.raises(InvalidInput, match="DIFFES_WORKERS: expected at most 1"):
-        settings.require_sound()
+        settings.require_sound(bundle)
