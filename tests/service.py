@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import httpx
+import psutil
 
 ROOT = Path(__file__).parents[1]
 _PATIENCE = 120.0  # seconds for a start on a busy machine; readiness is polled, so a quick one costs nothing
@@ -45,9 +46,11 @@ class Service:
         return self.end()
 
     def kill(self) -> None:
-        """End it and its workers, if they still run."""
+        """End it and its workers, which are in sessions of their own, if they still run."""
         if self.process.poll() is None:
-            os.killpg(self.process.pid, signal.SIGKILL)
+            server = psutil.Process(self.process.pid)
+            for process in (server, *server.children(recursive=True)):
+                process.kill()
             self.process.wait()
 
     def text(self) -> str:

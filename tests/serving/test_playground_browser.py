@@ -226,3 +226,14 @@ def test_a_service_that_is_gone_is_told(address: str, tab: Page, complaints: lis
     expect(tab.locator("#notice")).to_have_text("The service cannot be reached.")
     assert all("net::ERR" in complaint for complaint in complaints)
     complaints.clear()
+
+
+def test_a_connection_lost_on_the_way_is_told(page: Page, service: Service, complaints: list[str]) -> None:
+    page.get_by_label("Steps", exact=True).fill("1000")
+    generate(page)
+    expect(page.locator(".state")).to_contain_text("of 1000, stage 0")
+    service.kill()  # no test after this one asks it
+    expect(page.locator("#notice")).to_contain_text("The connection was lost before the image was done.")
+    expect(page.locator(".state")).to_have_text("No image")
+    assert all("net::ERR" in complaint for complaint in complaints)
+    complaints.clear()
