@@ -109,7 +109,8 @@ def test_the_locust_file_loads_it_and_every_request_is_answered(service: Service
     assert f"{len(rows)} requests, 0 failed" in run.stdout
     for name in ("request", "queue", "stage 0", "stage 3"):
         assert any(printed.startswith(name) for printed in run.stdout.splitlines())
-    assert max(stage.mean_batch for row in rows for stage in row.stages) > 2
+    assert {sum(stage.steps for stage in row.stages) for row in rows} == {20}
+    assert all(1 <= stage.mean_batch <= 3 * 2 for row in rows for stage in row.stages)
 
 
 def test_the_locust_file_fails_when_requests_fail(service: Service) -> None:
