@@ -18,6 +18,7 @@ from playwright.sync_api import Browser, Page, expect, sync_playwright
 from diffes.bundle import Bundle
 from diffes.engine.request import Request
 from diffes.serving.app import create_app
+from diffes.serving.keys import Keys
 from tests.service import Service, free_port, start
 from tests.serving.conftest import Warm
 from tests.serving.waiting import wait_for
@@ -206,6 +207,24 @@ def test_a_service_that_warms_up_is_waited_for(idle: Warm, address: str, tab: Pa
     expect(tab.locator("#notice")).to_be_hidden()
     expect(tab.locator("#compare-why")).to_contain_text("no schedule named dense")
     expected_failures(complaints, 503)
+
+
+def test_a_service_with_keys_asks_for_one_until_it_is_right(
+    runtime: Warm, address: str, tab: Page, complaints: list[str]
+) -> None:
+    runtime.keys = Keys.of(["team:0123456789abcdef"], "test")
+    tab.goto(address)
+    expect(tab.get_by_role("alert")).to_have_text("The service asks for an API key.")
+    tab.get_by_label("API key", exact=True).last.fill("wrong")
+    tab.get_by_role("button", name="Use").click()
+    expect(tab.get_by_role("alert")).to_have_text("The service does not know this API key.")
+    tab.get_by_label("API key", exact=True).last.fill("0123456789abcdef")
+    tab.get_by_role("button", name="Use").click()
+    generate(tab)
+    expect(tab.locator(".panel.done .picture")).to_be_visible()
+    assert "0123456789abcdef" not in (tab.locator(".curl").text_content() or "")
+    assert "$DIFFES_API_KEY" in (tab.locator(".curl").text_content() or "")
+    expected_failures(complaints, 401)
 
 
 def test_a_full_queue_is_told_with_when_to_come_back(

@@ -23,11 +23,14 @@ async function refusalOf(response) {
   return new Refusal(`${response.status}: ${message}`, { status: response.status, field, code, retryAfter });
 }
 
+let apiKey = ""; // of this tab, until it is closed or loaded anew
+
 /** fetch, its network failures in words; an abort stays what it is. */
 async function ask(path, options = {}) {
+  const headers = apiKey ? { ...options.headers, Authorization: `Bearer ${apiKey}` } : options.headers;
   let response;
   try {
-    response = await fetch(path, options);
+    response = await fetch(path, { ...options, headers });
   } catch (error) {
     if (error.name === "AbortError") throw error;
     throw new Refusal("The service cannot be reached.", { code: "unreachable" });
@@ -79,13 +82,13 @@ async function generate(body, signal, hear) {
 
 const pause = (seconds) => new Promise((resolve) => setTimeout(resolve, seconds * 1000));
 
-/** /v1/info, asked again until it comes; `tell` hears why it does not. */
+/** /v1/info, asked again until it comes; `tell` hears why it does not. Without a key that is needed: a Refusal. */
 async function infoWhenReady(tell) {
   for (;;) {
     try {
       return await (await ask("v1/info")).json();
     } catch (error) {
-      if (!(error instanceof Refusal)) throw error;
+      if (!(error instanceof Refusal) || error.status === 401) throw error;
       tell(error);
       await pause(Math.min(error.retryAfter ?? 2, 10));
     }
@@ -97,5 +100,6 @@ function curlFor(result, file) {
   const { label, schedule, steps, guidance, seed } = result;
   const body = JSON.stringify({ label, schedule, steps, guidance, seed });
   const quoted = (text) => `'${text.replaceAll("'", "'\\''")}'`;
-  return `curl ${quoted(new URL("generate", location.href).href)} -d ${quoted(body)} -o ${quoted(file)}`;
+  const key = apiKey ? ` -H "Authorization: Bearer $DIFFES_API_KEY"` : "";
+  return `curl ${quoted(new URL("generate", location.href).href)}${key} -d ${quoted(body)} -o ${quoted(file)}`;
 }

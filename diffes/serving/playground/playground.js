@@ -127,8 +127,23 @@ async function explain(failure) {
     notice(`The page failed: ${failure.message}`);
     throw failure;
   }
+  if (failure.status === 401) return askForKey();
   showRefusal(failure);
   if (failure.status === 503) await start();
+}
+
+function askForKey() {
+  notice(apiKey ? "The service does not know this API key." : "The service asks for an API key.");
+  byId("controls").disabled = true;
+  byId("unlock").hidden = false;
+  byId("key").focus();
+}
+
+async function unlock(event) {
+  event.preventDefault();
+  apiKey = byId("key").value.trim();
+  byId("unlock").hidden = true;
+  await start();
 }
 
 /** Told to the service first, so that it drops the request by name; the stream is let go whatever it answers. */
@@ -176,10 +191,15 @@ function fillForm() {
 /** Wait for the service, then offer the form. */
 async function start() {
   byId("controls").disabled = true;
-  const found = await infoWhenReady((error) => {
-    const why = error.status === 503 ? "The service is not ready. " : "";
-    notice(`${why}${error.message} Trying again by itself.`);
-  });
+  let found;
+  try {
+    found = await infoWhenReady((error) => {
+      const why = error.status === 503 ? "The service is not ready. " : "";
+      notice(`${why}${error.message} Trying again by itself.`);
+    });
+  } catch (failure) {
+    return explain(failure);
+  }
   notice("");
   const known = info?.bundle === found.bundle; // then what was filled in stays
   info = found;
@@ -188,6 +208,7 @@ async function start() {
 }
 
 form.addEventListener("submit", submit);
+byId("unlock").addEventListener("submit", unlock);
 byId("cancel").addEventListener("click", cancel);
 for (const radio of fields.subject) radio.addEventListener("change", showSubject);
 fields.schedule.addEventListener("change", showSchedule);
