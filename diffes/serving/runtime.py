@@ -111,6 +111,7 @@ class Runtime:
     def refuse(self) -> None:
         """Be ready no more; what is inside goes on."""
         self._closed_at = min(self._closed_at, time.monotonic())
+        self._pulse.feel()
 
     def close(self) -> None:
         """Refuse what comes, answer what is inside for as long as the settings say, fail the rest, free the backend."""
@@ -144,6 +145,7 @@ class Runtime:
             self.metrics.prepare(bundle, bundle_id, backend.name, backend.buckets, settings.limits)
             costs = warm_up(bundle, backend, settings.limits.batch)
             self._served = self._engine(bundle, bundle_id, backend, costs)
+            self._pulse.feel()  # a scrape that follows a ready probe agrees with it
             logger.info("serving bundle %s (%s) on %s", settings.bundle, bundle_id, backend.name)
         except Exception as error:
             self._failure = error
