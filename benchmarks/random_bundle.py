@@ -1,6 +1,7 @@
 """A model of full size with random weights, and a bundle of it: enough to measure speed and memory, and nothing else.
 
 python benchmarks/random_bundle.py dit-xl-2-256 out/dit-xl          # writes out/dit-xl/model and out/dit-xl/bundle
+python benchmarks/random_bundle.py models/cifar10-dit out/cifar10   # a bundle like it of a model that is there
 """
 
 import argparse
@@ -20,7 +21,7 @@ from diffes.manifest import DtypeName, dtype_named
 from diffes.presets import build_schedule, uniform_schedule
 from diffes.pruning.calibration import Calibration, CalibrationSpec
 from diffes.pruning.moments import Moments
-from diffes.schedule import Sampler
+from diffes.schedule import Sampler, StagePlan
 from export.job import export_bundle
 
 # as the published DiT-XL/2 at 256 x 256 pixels: latents 4 x 32 x 32, learned variance
@@ -68,13 +69,18 @@ def write_random_model(name: str, out: Path, *, seed: int = 0) -> None:
 
 
 def write_random_bundle(checkpoint: Checkpoint, out: Path, dtype: DtypeName, *, verify: bool = True) -> Bundle:
-    """Write a bundle with the schedules `half`, 50 % everywhere, and `ten`, ten stages of other widths."""
+    """Write a bundle with three schedules.
+
+    `half` is 50 % everywhere; `ten` has ten stages of all widths, `uneven` ten that lose about half on average. No two
+    stages of these are alike.
+    """
     sampler = Sampler(class_name="DDIMScheduler", steps=20, guidance=1.5)
     grid = LevelGrid.of(checkpoint.architecture.dense)
     plans = [grid.plan(level, level) for level in range(min(10, grid.parts))]
     schedules = {
         "half": uniform_schedule(checkpoint, sampler, 0.5, 10, "none"),
         "ten": build_schedule(checkpoint, sampler, plans, "none", {"made_by": "benchmark"}),
+        "uneven": build_schedule(checkpoint, sampler, uneven_plans(grid), "none", {"made_by": "benchmark"}),
     }
     with rich.progress.Progress() as bars:
         task = bars.add_task("exporting", total=1)
@@ -95,6 +101,13 @@ def write_random_bundle(checkpoint: Checkpoint, out: Path, dtype: DtypeName, *, 
         )
 
 
+def uneven_plans(grid: LevelGrid) -> list[StagePlan]:
+    """Ten plans of which no two are alike: at most two levels to either side of one half, and half on average."""
+    half = grid.parts // 2
+    aside = [(-2, 2), (2, -2), (-1, 1), (1, -1), (0, 0), (1, 1), (-1, -1), (2, 1), (-2, -1), (0, 1)]
+    return [grid.plan(half + heads, half + channels) for heads, channels in aside]
+
+
 def as_stored(checkpoint: Checkpoint) -> Calibration:
     """The order units happen to have: of random ones none matters more. Without moments, for none are asked for."""
     order = {layer.projection: torch.arange(layer.units) for layer in checkpoint.architecture.layers}
@@ -112,13 +125,16 @@ def as_stored(checkpoint: Checkpoint) -> Calibration:
 def main() -> None:
     """Write what was asked for."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("name", choices=list(CONFIGS))
+    parser.add_argument("model", help=f"one of {', '.join(CONFIGS)} to write it with random weights, or a folder")
     parser.add_argument("out", type=Path)
     parser.add_argument("--dtype", default="bfloat16")
     parser.add_argument("--no-verify", dest="verify", action="store_false", help="do not run the graphs: minutes less")
     options = parser.parse_args()
-    write_random_model(options.name, options.out / "model")
-    checkpoint = Checkpoint.open(options.out / "model")
+    folder = Path(options.model)
+    if options.model in CONFIGS:
+        folder = options.out / "model"
+        write_random_model(options.model, folder)
+    checkpoint = Checkpoint.open(folder)
     write_random_bundle(checkpoint, options.out / "bundle", dtype_named(options.dtype), verify=options.verify)
 
 
