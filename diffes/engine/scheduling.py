@@ -99,23 +99,24 @@ class StageScheduler:
         return [leader, *others[: group_size(leader.key, self.costs, available, inside, situation.load) - 1]]
 
 
-_LEAST_IDLE = 0.02  # of a machine that has more to do than it can
+_HORIZON = 100.0  # images' time by themselves, over which what comes is taken to stay as it is
 
 
 def group_size(key: BatchKey, costs: StepCosts, available: int, inside: int, load: float) -> int:
-    """How many of the images that could take this step together had better do, out of `inside` in the engine.
+    """How many of the images that could take this step together had better do, out of n = `inside` in the engine.
 
-    Of n alike images served in groups of k, a step of a group takes c(k), and they are done after c(k), 2 c(k), ...:
-    on average after c(k) (n / k + 1) / 2 a step. k is the one with the least average. Where c is proportional to k,
-    groups gain nothing and delay everyone but the last, and k is 1; where many wait, what counts is c(k) / k. While
-    they are served others come: n is `inside` over the share of time in which the machine, serving groups of k, would
-    have nothing to do.
+    In groups of k they leave at the pace k c(1) / c(k), in images per time of one by itself, where c(k) is what a step
+    of k takes; `load` come meanwhile. So there are n + k / 2 inside, less and less by the difference, until none is
+    left (half of a group could have left before the other half); from then on `load`. k is the one with the least
+    sum over a horizon, which by Little's law is the least wait of all who are inside or come. Where c is proportional
+    to k, groups gain nothing and delay all but their last, and k is 1. Where many wait, or more come than can be
+    served, the pace decides.
     """
     alone = costs.seconds(key.subgraph, key.rows(1))
 
-    def average_wait(size: int) -> float:
-        seconds = costs.seconds(key.subgraph, key.rows(size))
-        idle = max(1 - load * seconds / (size * alone), _LEAST_IDLE)
-        return seconds * (inside / idle / size + 1)
+    def inside_over_time(size: int) -> float:
+        drain = alone * size / costs.seconds(key.subgraph, key.rows(size)) - load
+        busy = inside / drain if drain * _HORIZON > inside else _HORIZON
+        return busy * (inside + size / 2 - drain * busy / 2) + (_HORIZON - busy) * min(load, 1.0)
 
-    return min(range(available, 0, -1), key=average_wait)  # the larger of equals
+    return min(range(available, 0, -1), key=inside_over_time)  # the larger of equals

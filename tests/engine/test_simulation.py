@@ -2,7 +2,7 @@
 
 import random
 from collections.abc import Sequence
-from statistics import mean
+from statistics import mean, median
 
 import pytest
 
@@ -33,6 +33,11 @@ class Serial:
 class Everyone:
     def choose(self, running: Sequence[Image], _: Situation) -> list[Image]:
         return list(running)
+
+
+def saving(share: float) -> StepCosts:
+    """Costs of which all but one image of a call save a share."""
+    return StepCosts({name: {2 * k: k - share * (k - 1) for k in (1, 2, 4)} for name in "abcd"})
 
 
 def served(load: list[Arrival], policy: Policy, costs: StepCosts, most: int = 8, offered: float = 0.0) -> list[float]:
@@ -70,3 +75,24 @@ def test_where_company_saves_nothing_images_are_served_one_after_the_other(rate:
     simulate(one_by_one, Serial(), costs)
     caught_up = served(poisson(rate), CatchUp(costs, 8), costs, offered=rate)
     assert caught_up == pytest.approx([image.latency for image in one_by_one])
+
+
+@pytest.mark.parametrize("rate", [0.5, 0.8])
+@pytest.mark.parametrize("saved", [0.03, 0.06])
+def test_where_company_saves_little_nobody_is_kept_waiting_for_it(saved: float, rate: float) -> None:
+    """Batching would: the median of whole groups is longer than that of one after the other."""
+    costs = saving(saved)
+    one_by_one = poisson(rate, 1000)
+    simulate(one_by_one, Serial(), costs)
+    ours = served(poisson(rate, 1000), CatchUp(costs, 4), costs, most=4, offered=rate)
+    assert median(ours) <= 1.02 * median(image.latency for image in one_by_one)
+    assert mean(ours) <= 1.02 * mean(image.latency for image in one_by_one)
+
+
+@pytest.mark.parametrize("saved", [0.06, 0.12])
+def test_what_company_saves_is_taken_where_more_comes_than_can_be_served_otherwise(saved: float) -> None:
+    costs, rate = saving(saved), 1.1
+    one_by_one = poisson(rate, 1000)
+    simulate(one_by_one, Serial(), costs)
+    ours = served(poisson(rate, 1000), CatchUp(costs, 4), costs, most=4, offered=rate)
+    assert mean(ours) < 0.95 * mean(image.latency for image in one_by_one)
