@@ -10,13 +10,13 @@ from collections import Counter, deque
 from collections.abc import Callable, Iterable, Sequence
 from itertools import chain
 
-import torch
 from torch import Tensor
 
 from diffes.backends.base import Backend
 from diffes.bundle import Bundle
 from diffes.engine.admission import OfferedLoad
 from diffes.engine.costs import StepCosts
+from diffes.engine.failures import failure, is_out_of_memory
 from diffes.engine.job import ImageState, Job
 from diffes.engine.observer import Observer, StageOf, StepReport
 from diffes.engine.queue import BoundedQueue
@@ -24,11 +24,9 @@ from diffes.engine.request import Limits, Preview, Progress
 from diffes.engine.scheduling import Scheduler, Situation
 from diffes.engine.step import Decoding, Flight, Move, condition, decode, launch, start
 from diffes.engine.timeline import Mark, Timeline
-from diffes.errors import EngineError, Expired, FailureReason, OutOfMemory
+from diffes.errors import EngineError, Expired, FailureReason
 
 _AHEAD = 1  # steps that are launched before another has landed: a client that leaves costs as many further ones
-
-_OUT_OF_MEMORY = (OutOfMemory, MemoryError, torch.OutOfMemoryError)
 
 logger = logging.getLogger(__name__)
 
@@ -152,7 +150,7 @@ class Loop:
         try:
             self._air.append(launch(self._backend, batch, self._timeline))
         except Exception as error:  # noqa: BLE001 - whatever a runtime raises, this batch alone ends
-            if isinstance(error, _OUT_OF_MEMORY) and len(batch) > 1:
+            if is_out_of_memory(error) and len(batch) > 1:
                 self._shrink(len(batch) // 2, error)
             else:
                 stages = {image.job: image.stage for image in batch}
@@ -246,12 +244,12 @@ class Loop:
 
     def _fail_stages(self, stages: dict[Job, StageOf], subgraph: str, error: Exception) -> None:
         for job, stage in stages.items():
-            job.fail(_failure(f"stage {stage.stage} failed on subgraph {subgraph}", error, "step"))
+            job.fail(failure(f"stage {stage.stage} failed on subgraph {subgraph}", error, "step"))
         self._require_device()
 
     def _fail(self, jobs: Iterable[Job], what: str, error: Exception, reason: FailureReason) -> None:
         for job in jobs:
-            job.fail(_failure(what, error, reason))
+            job.fail(failure(what, error, reason))
         self._require_device()
 
     def _require_device(self) -> None:
@@ -260,10 +258,3 @@ class Loop:
             self._timeline.require_alive()
         except RuntimeError as error:
             raise EngineError("the device is lost", expected="a device that works", found=error) from error
-
-
-def _failure(what: str, error: Exception, reason: FailureReason) -> EngineError:
-    reason = "out_of_memory" if isinstance(error, _OUT_OF_MEMORY) else reason
-    failure = EngineError(what, reason=reason, expected="an output", found=f"{type(error).__name__}: {error}")
-    failure.__cause__ = error
-    return failure
