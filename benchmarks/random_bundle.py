@@ -6,6 +6,7 @@ python benchmarks/random_bundle.py models/cifar10-dit out/cifar10   # a bundle l
 
 import argparse
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +22,7 @@ from diffes.manifest import DtypeName, dtype_named
 from diffes.presets import build_schedule, uniform_schedule
 from diffes.pruning.calibration import Calibration, CalibrationSpec
 from diffes.pruning.moments import Moments
-from diffes.schedule import Sampler, StagePlan
+from diffes.schedule import Sampler, Schedule, StagePlan
 from export.job import export_bundle
 
 # as the published DiT-XL/2 at 256 x 256 pixels: latents 4 x 32 x 32, learned variance
@@ -68,8 +69,8 @@ def write_random_model(name: str, out: Path, *, seed: int = 0) -> None:
     (out / "model_index.json").write_text(json.dumps(index, indent=1) + "\n")
 
 
-def write_random_bundle(checkpoint: Checkpoint, out: Path, dtype: DtypeName, *, verify: bool = True) -> Bundle:
-    """Write a bundle with three schedules.
+def schedules_of(checkpoint: Checkpoint) -> dict[str, Schedule]:
+    """Three schedules by name.
 
     `half` is 50 % everywhere; `ten` has ten stages of all widths, `uneven` ten that lose about half on average. No two
     stages of these are alike.
@@ -77,11 +78,17 @@ def write_random_bundle(checkpoint: Checkpoint, out: Path, dtype: DtypeName, *, 
     sampler = Sampler(class_name="DDIMScheduler", steps=20, guidance=1.5)
     grid = LevelGrid.of(checkpoint.architecture.dense)
     plans = [grid.plan(level, level) for level in range(min(10, grid.parts))]
-    schedules = {
+    return {
         "half": uniform_schedule(checkpoint, sampler, 0.5, 10, "none"),
         "ten": build_schedule(checkpoint, sampler, plans, "none", {"made_by": "benchmark"}),
         "uneven": build_schedule(checkpoint, sampler, uneven_plans(grid), "none", {"made_by": "benchmark"}),
     }
+
+
+def write_random_bundle(
+    checkpoint: Checkpoint, schedules: Mapping[str, Schedule], out: Path, dtype: DtypeName, *, verify: bool = True
+) -> Bundle:
+    """Write a bundle of these schedules; the first is its default."""
     with rich.progress.Progress() as bars:
         task = bars.add_task("exporting", total=1)
 
@@ -90,8 +97,8 @@ def write_random_bundle(checkpoint: Checkpoint, out: Path, dtype: DtypeName, *, 
 
         return export_bundle(
             checkpoint,
-            schedules,
-            "half",
+            dict(schedules),
+            next(iter(schedules)),
             as_stored(checkpoint),
             out,
             dtype=dtype,
@@ -128,6 +135,7 @@ def main() -> None:
     parser.add_argument("model", help=f"one of {', '.join(CONFIGS)} to write it with random weights, or a folder")
     parser.add_argument("out", type=Path)
     parser.add_argument("--dtype", default="bfloat16")
+    parser.add_argument("--schedule", action="append", choices=["half", "ten", "uneven"], help="default: all")
     parser.add_argument("--no-verify", dest="verify", action="store_false", help="do not run the graphs: minutes less")
     options = parser.parse_args()
     folder = Path(options.model)
@@ -135,7 +143,10 @@ def main() -> None:
         folder = options.out / "model"
         write_random_model(options.model, folder)
     checkpoint = Checkpoint.open(folder)
-    write_random_bundle(checkpoint, options.out / "bundle", dtype_named(options.dtype), verify=options.verify)
+    made = schedules_of(checkpoint)
+    schedules = {name: made[name] for name in options.schedule or made}
+    out, dtype = options.out / "bundle", dtype_named(options.dtype)
+    write_random_bundle(checkpoint, schedules, out, dtype, verify=options.verify)
 
 
 if __name__ == "__main__":

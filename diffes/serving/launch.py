@@ -12,6 +12,8 @@ from diffes.serving.settings import Settings
 
 SERVICE = "diffes.serving.bento:Diffes"
 
+_KEEP_ALIVE_SECONDS = 75  # uvicorn's 5 are httpx' too: a client asks on a connection in the moment it is closed
+
 
 def serve(
     bundle: Path | None,
@@ -44,7 +46,8 @@ def _tell(**settings: object) -> None:
 def command(host: str, port: int, home: Path) -> list[str]:
     """`bentoml serve` of the installed package; an empty working folder keeps stray modules out of its imports."""
     where = ["--host", host, "--port", str(port), "--working-dir", str(home)]
-    return [sys.executable, "-P", "-m", "bentoml", "serve", SERVICE, *where]
+    keep = ["--timeout-keep-alive", str(_KEEP_ALIVE_SECONDS)]
+    return [sys.executable, "-P", "-m", "bentoml", "serve", SERVICE, *where, *keep]
 
 
 def server_environment(home: Path) -> dict[str, str]:

@@ -26,6 +26,7 @@ def test_it_becomes_a_bentoml_server_with_its_own_home(
     assert program == arguments[0]
     assert arguments[arguments.index("serve") + 1] == SERVICE
     assert arguments[arguments.index("--port") + 1] == "3999"
+    assert int(arguments[arguments.index("--timeout-keep-alive") + 1]) > 5  # what clients keep connections for
     assert environment["DIFFES_BUNDLE"] == str(tmp_path / "here")
     assert environment["DIFFES_THREADS"] == "2"
     assert environment["BENTOML_HOME"] == str(server_home("0.0.0.0", 3999))
