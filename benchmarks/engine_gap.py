@@ -17,7 +17,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from diffes.backends import Backend, open_backend
+from diffes.backends import open_backend
 from diffes.bench.machine import Machine
 from diffes.bundle import Bundle
 from diffes.engine.engine import Engine
@@ -48,7 +48,7 @@ class Steps(Silent):
 
 
 def measure(engine: Engine, steps: Steps, images: int, schedule: str | None, requests: int) -> dict[str, Any]:
-    """Quartiles of milliseconds of a step and of a gap, of the gap's share of its step, and the wall's of a step."""
+    """Quartiles of milliseconds of a step and of a gap, of the gap's share of its step; and the mean of a request."""
     engine.submit(Request(label=0, seed=0, images=images, schedule=schedule)).result()
     steps.seconds, steps.gaps = [], []
     began = time.perf_counter()
@@ -82,7 +82,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, required=True)
     options = parser.parse_args()
     bundle, counts = Bundle.open(options.bundle), options.images or [1, 8, 32]
-    backend: Backend = open_backend(options.backend, bundle, options.device, None)
+    backend = open_backend(options.backend, bundle, options.device, None)
     most = max(counts)
     costs, steps = warm_up(bundle, backend, most), Steps()
     limits = Limits(batch=most, running=most, images=most, conditions=1 << 30)
@@ -96,7 +96,6 @@ def main() -> None:
         "backend": options.backend,
         "gaps": found,
     }
-    options.out.parent.mkdir(parents=True, exist_ok=True)
     write_text_atomically(options.out, json.dumps(result, indent=1) + "\n")
 
 

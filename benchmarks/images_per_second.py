@@ -127,7 +127,6 @@ def main() -> None:
         "steps": bundle.schedule(options.schedule).sampler.steps,
         "runs": compared(runs, counts, options.turns),
     }
-    options.out.parent.mkdir(parents=True, exist_ok=True)
     write_text_atomically(options.out, json.dumps(found, indent=1) + "\n")
 
 

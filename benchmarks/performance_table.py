@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from serving_table import capacity_table, serving_table
-from tables import MISSING, markdown, write_tables
+from tables import MISSING, markdown, versions_of, write_tables
 
 _PEERS = ("diffusers-compiled", "diffusers")  # the first one there is compared with
 
@@ -45,8 +45,7 @@ def comparison_table(result: dict[str, Any]) -> str:
         for name, plan in runs
     ]
     best = " / ".join(f"{_find(steps, *runs[0], rows)['roofline']:.2f}" for rows in batches)
-    machine = result["machine"]
-    versions = ", ".join(f"{name} {version}" for name, version in machine["versions"].items())
+    machine, versions = result["machine"], versions_of(result["machine"])
     conditions = (
         f"{machine['device']}, {result['dtype']}, {versions}; at best {machine['peak_tflops']:.3g} TFLOP/s and"
         f" {machine['peak_bandwidth']:.2g} TB/s, so {best} ms dense. Medians (quartiles) of"
@@ -120,8 +119,7 @@ def images_table(result: dict[str, Any]) -> str:
         *(f"images a second, {told}" for told in at_once),
         *(f"times diffusers, {told}" for told in at_once),
     ]
-    machine = result["machine"]
-    versions = ", ".join(f"{name} {version}" for name, version in machine["versions"].items())
+    machine, versions = result["machine"], versions_of(result["machine"])
     conditions = (
         f"{machine['device']}, {machine['threads']} threads, {result['dtype']}, {versions}; {result['steps']} steps,"
         f" guided. Medians (quartiles) of {len(result['runs'][0]['seconds'])} turns."

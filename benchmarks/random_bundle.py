@@ -6,7 +6,6 @@ python benchmarks/random_bundle.py models/cifar10-dit out/cifar10   # a bundle l
 
 import argparse
 import json
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -86,7 +85,7 @@ def schedules_of(checkpoint: Checkpoint) -> dict[str, Schedule]:
 
 
 def write_random_bundle(
-    checkpoint: Checkpoint, schedules: Mapping[str, Schedule], out: Path, dtype: DtypeName, *, verify: bool = True
+    checkpoint: Checkpoint, schedules: dict[str, Schedule], out: Path, dtype: DtypeName, *, verify: bool = True
 ) -> Bundle:
     """Write a bundle of these schedules; the first is its default."""
     with rich.progress.Progress() as bars:
@@ -97,7 +96,7 @@ def write_random_bundle(
 
         return export_bundle(
             checkpoint,
-            dict(schedules),
+            schedules,
             next(iter(schedules)),
             as_stored(checkpoint),
             out,

@@ -193,7 +193,6 @@ def main() -> None:
         "alone": alone,
         "loads": found,
     }
-    options.out.parent.mkdir(parents=True, exist_ok=True)
     write_text_atomically(options.out, json.dumps(result, indent=1) + "\n")
 
 

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import Any
 
-from tables import MISSING, markdown
+from tables import MISSING, markdown, versions_of
 
 _PEERS = ("one at a time", "whole requests")
 _BETTER = {"p50": min, "p99": min, "good": max}
@@ -14,15 +14,15 @@ Measured = dict[str, Any]
 def serving_table(result: dict[str, Any]) -> str:
     """One row a load and scheduler: latencies as times the time alone, goodput; ours also beside the better peer."""
     slack = next(iter(result["loads"][0]["good"]))
+    by_load = _by_load(result["loads"])
     rows = [
         [f"{load:g}", each["scheduler"], *_felt(each, result["alone"], slack), _beside(each, at, slack)]
-        for load, at in _by_load(result["loads"]).items()
+        for load, at in by_load.items()
         for each in at
     ]
     heads = ["load", "scheduler", "p50", "p99", f"done within {slack} x", "images a step", "beside the better peer"]
-    machine = result["machine"]
-    versions = ", ".join(f"{name} {version}" for name, version in machine["versions"].items())
-    requests = " / ".join(f"{at[0]['requests']:,}" for at in _by_load(result["loads"]).values())
+    machine, versions = result["machine"], versions_of(result["machine"])
+    requests = " / ".join(f"{at[0]['requests']:,}" for at in by_load.values())
     conditions = (
         f"{machine['device']}, {machine['threads']} threads, {result['backend']}, {result['dtype']}, {versions}; up to"
         f" {result['most']} images in a step, {requests} requests. Times are told in times of one image alone,"

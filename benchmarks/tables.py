@@ -4,6 +4,7 @@ import re
 import sys
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from diffes.files import write_text_atomically
 
@@ -14,6 +15,11 @@ def markdown(heads: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
     """A table."""
     lines = [heads, ["---"] * len(heads), *rows]
     return "\n".join("| " + " | ".join(line) + " |" for line in lines)
+
+
+def versions_of(machine: Mapping[str, Any]) -> str:
+    """Of everything that a result was measured with (diffes.bench.machine)."""
+    return ", ".join(f"{name} {version}" for name, version in machine["versions"].items())
 
 
 def filled(document: str, tables: Mapping[str, str]) -> str:
