@@ -127,8 +127,8 @@ class CudaTimeline:
     """A GPU: steps on the current stream, what goes aside on one of its own."""
 
     def __init__(self, device: torch.device) -> None:
-        self._device = device
         self._aside = torch.cuda.Stream(device)
+        self._device = self._aside.device  # with its number, which "cuda" alone leaves to whoever asks
 
     def adopt(self) -> None:
         """What the thread starts without naming a device goes here."""

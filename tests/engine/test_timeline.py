@@ -1,6 +1,7 @@
 """Marks tell when a device has done what it was given, and how long it took."""
 
 import time
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 import torch
@@ -38,3 +39,11 @@ def test_a_gpu_passes_a_mark_when_it_is_done_with_what_came_before() -> None:
     assert behind.tolist() == [0, 2, 4]
     assert 0.01 < after.since(before) < 10
     timeline.require_alive()
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device here")
+def test_a_gpu_named_without_its_number_is_adopted_by_a_thread() -> None:
+    with ThreadPoolExecutor(1) as thread:
+        thread.submit(CudaTimeline(torch.device("cuda")).adopt).result()
+        assert thread.submit(torch.cuda.current_device).result() == torch.cuda.current_device()
