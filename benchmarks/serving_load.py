@@ -33,7 +33,7 @@ from diffes.engine.policies import POLICIES, OldestFirst, scheduler_named
 from diffes.engine.request import Limits, Request
 from diffes.engine.scheduling import Image, Scheduler, Situation, StageScheduler
 from diffes.files import write_text_atomically
-from diffes.serving.warmup import warm_up
+from diffes.serving.warmup import spare_what_stays, warm_up
 
 
 @dataclass
@@ -169,6 +169,7 @@ def main() -> None:
         label = number % bundle.architecture.classes
         return Request(label=label, seed=number, schedule=options.schedule, steps=options.steps)
 
+    spare_what_stays()  # as the service does
     trial = Trial(bundle, backend, costs, options.most, request)
     serial = StageScheduler(OldestFirst(), costs, 1)
     alone = median(trial.run(serial, [0.0])["latencies"][0] for _ in range(7))

@@ -59,7 +59,8 @@ class Engine:
         self._clock = clock
         self._load = OfferedLoad()
         self._queue: BoundedQueue[Job] = BoundedQueue(self.limits.queue, gone=lambda job: job.gone)
-        self._jobs: dict[str, Job] = {}  # that are not done, by request id
+        self._inside: dict[Future[Result], Job] = {}  # that are not done, by their callers' end
+        self._named: dict[str, Job] = {}  # the same, by request id
         costs = costs or StepCosts({})
         self._forecast = Forecast(costs, self.limits.batch)
         self._loop = Loop(
@@ -106,12 +107,10 @@ class Engine:
         job = Job(resolved, path, self._clock(), listener)
         try:
             require_time(job, self.limits, backlog, self._forecast.own(job))
-            if resolved.id:
-                self._jobs[resolved.id] = job
-            job.future.add_done_callback(lambda _: self._ended(job))
+            self._enter(job)
             self._queue.put(job)
         except DiffesError as error:
-            self._jobs.pop(resolved.id, None)
+            self._leave(job)
             if isinstance(error, Overloaded):
                 self._observer.finished(Ending(resolved, "rejected", job.timings(self._clock()), 0, error.reason))
             raise
@@ -121,7 +120,7 @@ class Engine:
 
     def cancel(self, request_id: str) -> bool:
         """Drop a request before its next step; False if none of that id is inside."""
-        job = self._jobs.get(request_id)
+        job = self._named.get(request_id)
         if job is not None:
             job.withdrawn = True
         return job is not None and job.future.cancel()
@@ -163,8 +162,22 @@ class Engine:
             stopped = EngineError("the engine stopped before the request was done", remedy="Send it again.")
             self._loop.fail_everything(_closed() if self._stopping else stopped)
 
-    def _ended(self, job: Job) -> None:
-        self._jobs.pop(job.request.id, None)
+    def _enter(self, job: Job) -> None:
+        self._inside[job.future] = job
+        if job.request.id:
+            self._named[job.request.id] = job
+        # not a closure over the job: a future keeps its callbacks, and a circle would hold the job's tensors on the
+        # device until a garbage collection comes by
+        job.future.add_done_callback(self._ended)
+
+    def _leave(self, job: Job) -> None:
+        self._inside.pop(job.future, None)
+        if self._named.get(job.request.id) is job:
+            del self._named[job.request.id]
+
+    def _ended(self, future: Future[Result]) -> None:
+        job = self._inside[future]
+        self._leave(job)
         ending = Ending(job.request, _outcome(job), job.timings(self._clock()), job.steps, _reason(job))
         self._observer.finished(ending)
 

@@ -1,5 +1,6 @@
 """What a service holds: settings, bundle, engine; from opening to closing, without blocking its caller."""
 
+import gc
 import logging
 import time
 from math import inf
@@ -24,7 +25,7 @@ from diffes.serving.scrape import forget_dead_processes
 from diffes.serving.settings import Settings
 from diffes.serving.tracing import Tracing
 from diffes.serving.vitals import Pulse
-from diffes.serving.warmup import warm_up
+from diffes.serving.warmup import spare_what_stays, warm_up
 
 _LAST_SECONDS = 15.0  # after the time to drain, in which the last answers are written and the backend is freed
 
@@ -122,6 +123,7 @@ class Runtime:
             self._served.engine.close(limit=max(0.0, end - time.monotonic()))
         self._pulse.stop()
         self._endings.close()
+        gc.unfreeze()
         if self._tracing is not None:
             self._tracing.close()
 
@@ -144,7 +146,9 @@ class Runtime:
             bundle_id = bundle_id_of(bundle)
             self.metrics.prepare(bundle, bundle_id, backend.name, backend.buckets, settings.limits)
             costs = warm_up(bundle, backend, settings.limits.batch)
-            self._served = self._engine(bundle, bundle_id, backend, costs)
+            served = self._engine(bundle, bundle_id, backend, costs)
+            spare_what_stays()
+            self._served = served
             self._pulse.feel()  # a scrape that follows a ready probe agrees with it
             logger.info("serving bundle %s (%s) on %s", settings.bundle, bundle_id, backend.name)
         except Exception as error:

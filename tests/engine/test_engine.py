@@ -1,6 +1,8 @@
 """The engine: who goes together, what is refused, and trouble stays with its own request."""
 
+import gc
 import math
+import weakref
 from concurrent.futures import CancelledError
 
 import pytest
@@ -143,6 +145,27 @@ def test_closing_without_draining_fails_what_is_left(engine_with: EngineFactory)
     for future in futures:
         with pytest.raises(EngineError, match="closed before the request was done"):
             future.result(timeout=0)
+
+
+@pytest.mark.parametrize("leaves", [False, True])
+def test_a_request_that_ends_holds_no_memory_until_a_garbage_collection(
+    engine_with: EngineFactory, *, leaves: bool
+) -> None:
+    engine = engine_with()
+    future = engine.submit(MIXED[0])
+    inside = weakref.ref(future)  # which a job holds, as it holds its conditions on the device
+    gc.disable()
+    try:
+        engine.step()
+        if leaves:
+            future.cancel()
+            engine.step()
+        else:
+            drain(engine, future)
+        del future
+        assert inside() is None
+    finally:
+        gc.enable()
 
 
 def test_an_error_of_the_engine_itself_leaves_no_caller_waiting(

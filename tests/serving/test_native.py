@@ -104,7 +104,7 @@ def test_a_request_is_taken_back_by_its_id_and_its_caller_is_told(idle: Warm) ->
     caller = threading.Thread(target=lambda: heard.extend(streamed(client, label=0)))
     caller.start()
     wait_for(lambda: idle.count("diffes_queue_depth") == 1)
-    (request_id,) = idle.engine._jobs
+    (request_id,) = idle.engine._named
     answer = client_of(idle).delete(f"/v1/requests/{request_id}")
     assert (answer.status_code, answer.json()) == (200, {"id": request_id, "cancelled": True})
     caller.join(timeout=10)
@@ -119,7 +119,7 @@ def test_who_waits_for_an_image_that_is_taken_back_is_told_not_to_try_again(idle
     caller = threading.Thread(target=lambda: answers.append(client_of(idle).post("/generate", json={"label": 0})))
     caller.start()
     wait_for(lambda: idle.count("diffes_queue_depth") == 1)
-    (request_id,) = idle.engine._jobs
+    (request_id,) = idle.engine._named
     assert client_of(idle).delete(f"/v1/requests/{request_id}").status_code == 200
     caller.join(timeout=10)
     assert answers[0].status_code == 410

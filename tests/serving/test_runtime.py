@@ -1,5 +1,6 @@
 """From start to close without blocking the caller."""
 
+import gc
 import threading
 from pathlib import Path
 
@@ -63,6 +64,17 @@ def test_it_is_alive_but_not_ready_until_everything_has_run_once(
     assert warmed == {(subgraph.id, rows) for subgraph in bundle.manifest.subgraphs for rows in warm_rows(2)}
     assert runtime.served().engine.submit(Request(label=0, seed=0)).result(timeout=10).images.shape == (1, 3, 8, 8)
     runtime.close()
+
+
+def test_while_it_serves_no_garbage_collection_looks_through_what_is_loaded(
+    runtime: Runtime, gate: threading.Event
+) -> None:
+    gate.set()
+    runtime.start()
+    runtime.wait_until_started()
+    assert gc.get_freeze_count() > len(gc.get_objects(generation=2))
+    runtime.close()
+    assert gc.get_freeze_count() == 0
 
 
 def test_closing_frees_the_backend_and_refuses_what_comes_later(
