@@ -2,8 +2,9 @@
 
     python benchmarks/engine_gap.py out/bundle --schedule uneven --backend torch --device cuda --out RESULT.json
 
-One request at a time of as many images as are to go together, so that every step has the same rows; times are by the
-device's clock. A request's first step, whose predecessor was another request's, is left out.
+One request at a time of as many images as are to go together, and a scheduler that takes all along, so that every step
+has the same rows; times are by the device's clock. A request's first step, whose predecessor was another request's, is
+left out.
 """
 
 import argparse
@@ -20,11 +21,14 @@ from numpy.typing import NDArray
 from diffes.backends import open_backend
 from diffes.bench.machine import Machine
 from diffes.bundle import Bundle
+from diffes.engine.costs import StepCosts
 from diffes.engine.engine import Engine
 from diffes.engine.observer import Silent, StepReport
+from diffes.engine.policies import OldestFirst
 from diffes.engine.request import Limits, Request
+from diffes.engine.scheduling import StageScheduler
 from diffes.files import write_text_atomically
-from diffes.serving.warmup import warm_up
+from diffes.serving.warmup import spare_what_stays, warm_up
 
 
 @dataclass
@@ -33,6 +37,7 @@ class Steps(Silent):
 
     seconds: list[float] = field(default_factory=list)
     gaps: list[float] = field(default_factory=list)
+    rows: set[int] = field(default_factory=set)
     first: bool = True
 
     def admitted(self, queue_seconds: float) -> None:  # noqa: ARG002
@@ -44,20 +49,22 @@ class Steps(Silent):
         if not self.first and step.gap_seconds is not None:
             self.seconds.append(step.seconds)
             self.gaps.append(step.gap_seconds)
+            self.rows.add(step.rows)
         self.first = False
 
 
 def measure(engine: Engine, steps: Steps, images: int, schedule: str | None, requests: int) -> dict[str, Any]:
     """Quartiles of milliseconds of a step and of a gap, of the gap's share of its step; and the mean of a request."""
     engine.submit(Request(label=0, seed=0, images=images, schedule=schedule)).result()
-    steps.seconds, steps.gaps = [], []
+    steps.seconds, steps.gaps, steps.rows = [], [], set()
     began = time.perf_counter()
     for seed in range(requests):
         engine.submit(Request(label=0, seed=seed, images=images, schedule=schedule)).result()
     wall = (time.perf_counter() - began) / requests
     seconds, gaps = np.array(steps.seconds), np.array(steps.gaps)
+    (rows,) = steps.rows
     return {
-        "rows": 2 * images,
+        "rows": rows,
         "steps": len(seconds),
         "step_ms": _quartiles(1e3 * seconds),
         "gap_ms": _quartiles(1e3 * gaps),
@@ -85,8 +92,10 @@ def main() -> None:
     backend = open_backend(options.backend, bundle, options.device, None)
     most = max(counts)
     costs, steps = warm_up(bundle, backend, most), Steps()
+    spare_what_stays()  # as the service does
+    together = StageScheduler(OldestFirst(), StepCosts({}), most)  # to whom company costs nothing
     limits = Limits(batch=most, running=most, images=most, conditions=1 << 30)
-    engine = Engine(bundle, backend, limits, steps, costs=costs)
+    engine = Engine(bundle, backend, limits, steps, costs=costs, scheduler=together)
     engine.start()
     found = [measure(engine, steps, images, options.schedule, options.requests) for images in counts]
     engine.close()

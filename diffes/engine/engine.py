@@ -58,7 +58,7 @@ class Engine:
         self._observer: Observer = observer or Silent()
         self._clock = clock
         self._load = OfferedLoad()
-        self._queue: BoundedQueue[Job] = BoundedQueue(self.limits.queue, gone=lambda job: job.gone)
+        self._queue: BoundedQueue[Job] = BoundedQueue(self.limits.queue, lambda job: job.request.images)
         self._inside: dict[Future[Result], Job] = {}  # that are not done, by their callers' end
         self._named: dict[str, Job] = {}  # the same, by request id
         costs = costs or StepCosts({})
@@ -114,6 +114,9 @@ class Engine:
             if isinstance(error, Overloaded):
                 self._observer.finished(Ending(resolved, "rejected", job.timings(self._clock()), 0, error.reason))
             raise
+        if job.gone:  # taken back before it was in the queue
+            self._queue.discard(job)
+        self._loop.expect(job)
         self._load.add(self._forecast.work(job), job.arrived)
         self._loop.report_load()
         return job.future
@@ -172,6 +175,7 @@ class Engine:
 
     def _leave(self, job: Job) -> None:
         self._inside.pop(job.future, None)
+        self._queue.discard(job)
         if self._named.get(job.request.id) is job:
             del self._named[job.request.id]
 

@@ -16,6 +16,7 @@ from diffes.backends.base import Backend
 from diffes.bundle import Bundle
 from diffes.engine.admission import OfferedLoad
 from diffes.engine.costs import StepCosts
+from diffes.engine.deadlines import Deadlines
 from diffes.engine.failures import failure, is_out_of_memory
 from diffes.engine.job import ImageState, Job
 from diffes.engine.observer import Observer, StageOf, StepReport
@@ -60,6 +61,7 @@ class Loop:
         self._load = load
         self._clock = clock
         self._timeline = timeline
+        self._deadlines = Deadlines()
         self._air: deque[Flight] = deque()
         self._decoding: deque[Decoding] = deque()
         self._last: Mark | None = None  # where the step before ended, if there was work ever since
@@ -94,9 +96,13 @@ class Loop:
         self._drop_gone()
         self.report_load()
 
+    def expect(self, job: Job) -> None:
+        """A request that has been queued, by any thread: it will be dropped when its time is over."""
+        self._deadlines.add(job.due)
+
     def report_load(self) -> None:
         """To the observer."""
-        self._observer.load(waiting=len(self._queue.waiting()), running=len(self.running))
+        self._observer.load(waiting=len(self._queue), running=len(self.running))
 
     def fail_everything(self, error: EngineError) -> None:
         """Answer everyone inside with it."""
@@ -108,10 +114,13 @@ class Loop:
 
     def _drop_expired(self) -> None:
         now = self._clock()
+        if not self._deadlines.passed(now):
+            return
         for job in self.jobs:
             if job.due <= now:
                 limit, seconds = f"{job.request.timeout:g} seconds", f"{now - job.arrived:.3g} seconds"
                 job.fail(Expired("the request was not done in time", expected=limit, found=seconds))
+        self._deadlines.renew(job.due for job in self.jobs if not job.gone)
 
     def _drop_gone(self) -> None:
         self.running = [image for image in self.running if not image.done and not image.job.gone]
@@ -136,8 +145,8 @@ class Loop:
 
     def _choose(self) -> list[ImageState]:
         now = self._clock()
-        waiting = sum(job.request.images for job in self._queue.waiting())
-        batch = self._scheduler.choose(self.running, Situation(now, waiting, self._load.share(now)))[: self.most]
+        situation = Situation(now, self._queue.total, self._load.share(now))
+        batch = self._scheduler.choose(self.running, situation)[: self.most]
         going = set(map(id, batch))
         for image in self.running:
             image.passed_over = 0 if id(image) in going else image.passed_over + 1

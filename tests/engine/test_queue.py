@@ -11,11 +11,10 @@ from diffes.errors import EngineError, Overloaded
 class Item:
     def __init__(self, size: int = 1) -> None:
         self.size = size
-        self.gone = False
 
 
 def queue_of(limit: int) -> BoundedQueue[Item]:
-    return BoundedQueue(limit, gone=lambda item: item.gone)
+    return BoundedQueue(limit, lambda item: item.size)
 
 
 def test_items_come_out_in_the_order_they_went_in() -> None:
@@ -30,9 +29,20 @@ def test_a_full_queue_refuses_until_an_item_has_left() -> None:
     queue.put(first)
     with pytest.raises(Overloaded):
         queue.put(Item())
-    first.gone = True
-    queue.put(Item())
-    assert len(queue.waiting()) == 1
+    queue.discard(first)
+    queue.discard(first)
+    queue.put(second := Item())
+    assert queue.waiting() == (second,)
+
+
+def test_the_sizes_of_all_inside_are_known() -> None:
+    queue, items = queue_of(3), [Item(size=2), Item(size=3), Item(size=5)]
+    for item in items:
+        queue.put(item)
+    assert (len(queue), queue.total) == (3, 10)
+    queue.discard(items[1])
+    assert queue.take(lambda _: True) is items[0]
+    assert (len(queue), queue.total) == (1, 5)
 
 
 def test_a_later_item_never_overtakes_the_first() -> None:

@@ -26,6 +26,7 @@ def test_a_cpu_copies_nothing() -> None:
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device here")
 def test_a_gpu_passes_a_mark_when_it_is_done_with_what_came_before() -> None:
     timeline = CudaTimeline(torch.device("cuda"))
+    timeline.to_host(timeline.to_device(torch.arange(3.0)) * 2)  # what runs for the first time waits for the device
     before = timeline.mark()
     torch.cuda._sleep(200_000_000)  # cycles, a tenth of a second
     behind = timeline.to_host(timeline.to_device(torch.arange(3.0)) * 2)
