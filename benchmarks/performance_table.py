@@ -5,7 +5,8 @@
 Reads what `diffes bench compare` left in benchmarks/results/performance/NAME.json, whose table stands at NAME, and what
 `diffes bench memory` left in benchmarks/results/memory/, all in one table at memory. What images_per_second.py left in
 benchmarks/results/images/NAME.json stands at images_NAME; what serving_load.py left in benchmarks/results/serving/ at
-serving_NAME, load by load, and at capacity_NAME, scheduler by scheduler.
+serving_NAME, load by load, at capacity_NAME, scheduler by scheduler, and at simulated_NAME, by simulation; what
+engine_gap.py left in benchmarks/results/serving_gap/ at gap_NAME.
 """
 
 import argparse
@@ -16,7 +17,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from serving_table import capacity_table, serving_table
+from serving_table import capacity_table, gap_table, serving_table, simulated_table
 from tables import MISSING, markdown, versions_of, write_tables
 
 _PEERS = ("diffusers-compiled", "diffusers")  # the first one there is compared with
@@ -161,6 +162,7 @@ def main() -> None:
     parser.add_argument("--memory", type=Path, default=Path("benchmarks/results/memory"))
     parser.add_argument("--images", type=Path, default=Path("benchmarks/results/images"))
     parser.add_argument("--serving", type=Path, default=Path("benchmarks/results/serving"))
+    parser.add_argument("--gaps", type=Path, default=Path("benchmarks/results/serving_gap"))
     parser.add_argument("--document", type=Path, default=Path("docs/performance.md"))
     parser.add_argument("--readme", type=Path, default=Path("README.md"))
     parser.add_argument("--headline", default="h200_bfloat16", help="the result that the README shows")
@@ -178,6 +180,10 @@ def main() -> None:
         result = json.loads(path.read_text())
         tables[f"serving_{path.stem}"] = serving_table(result)
         tables[f"capacity_{path.stem}"] = capacity_table(result)
+        if "simulated" in result:
+            tables[f"simulated_{path.stem}"] = simulated_table(result)
+    for path in sorted(options.gaps.glob("*.json")):
+        tables[f"gap_{path.stem}"] = gap_table(json.loads(path.read_text()))
     write_tables(options.document, tables, check=options.check)
     headline = options.results / f"{options.headline}.json"
     if headline.exists():

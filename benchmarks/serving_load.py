@@ -9,6 +9,7 @@ same backend. Load is told in times of what one image at a time can serve. A req
 
 import argparse
 import json
+import math
 import random
 import time
 from collections.abc import Callable, Sequence
@@ -21,6 +22,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from rich.progress import Progress
 
 from diffes.backends import Backend, open_backend
@@ -29,11 +31,16 @@ from diffes.bundle import Bundle
 from diffes.engine.costs import StepCosts
 from diffes.engine.engine import Engine
 from diffes.engine.observer import Silent, StepReport
+from diffes.engine.path import find_path
 from diffes.engine.policies import POLICIES, OldestFirst, scheduler_named
-from diffes.engine.request import Limits, Request
+from diffes.engine.request import Limits, Request, resolve
 from diffes.engine.scheduling import Image, Scheduler, Situation, StageScheduler
+from diffes.engine.simulation import Arrival, simulate
 from diffes.files import write_text_atomically
 from diffes.serving.warmup import spare_what_stays, warm_up
+
+SERIAL = "one at a time"
+_SIMULATED = 10_000  # requests at each load
 
 
 @dataclass
@@ -122,7 +129,7 @@ def schedulers(costs: StepCosts, most: int, policies: Sequence[str]) -> dict[str
         f"diffes, {name}": partial(scheduler_named, name, costs, most) for name in policies
     }
     return {
-        "one at a time": lambda: StageScheduler(OldestFirst(), costs, 1),
+        SERIAL: lambda: StageScheduler(OldestFirst(), costs, 1),
         "whole requests": lambda: RequestLevel(most),
         **ours,
     }
@@ -137,12 +144,28 @@ def poisson(rate: float, seconds: float, seed: int) -> list[float]:
 
 
 def summary(stretches: Sequence[dict[str, Any]], alone: float, slacks: Sequence[float]) -> dict[str, Any]:
-    """Of all stretches of a scheduler at a load: seconds, and the share that was done within each slack."""
-    latencies = np.concatenate([stretch["latencies"] for stretch in stretches])
-    p50, p95, p99 = np.quantile(latencies, (0.5, 0.95, 0.99))
+    """Of all stretches of a scheduler at a load."""
     means = {key: float(np.mean([each[key] for each in stretches])) for key in ("images_a_step", "busy", "rate")}
+    return felt(np.concatenate([stretch["latencies"] for stretch in stretches]), alone, slacks) | means
+
+
+def felt(latencies: NDArray[np.float64], alone: float, slacks: Sequence[float]) -> dict[str, Any]:
+    """Seconds, and the share that was done within each slack."""
+    p50, p95, p99 = np.quantile(latencies, (0.5, 0.95, 0.99))
     good = {f"{slack:g}": float(np.mean(latencies <= slack * alone)) for slack in slacks}
-    return {"requests": len(latencies), "p50": p50, "p95": p95, "p99": p99, "good": good, **means}
+    return {"alone": alone, "requests": len(latencies), "p50": p50, "p95": p95, "p99": p99, "good": good}
+
+
+def by_costs(trial: Trial, scheduler: Scheduler, load: float, slacks: Sequence[float]) -> dict[str, Any]:
+    """What many more requests would feel if steps cost what they did before the first request, and nothing else did."""
+    asked = trial.request(0)
+    resolved = resolve(asked, trial.bundle, Limits())
+    keys = find_path(trial.bundle, resolved.schedule, resolved.steps, resolved.guidance != 1).keys
+    alone = trial.costs.remaining(keys, 0)
+    arrivals = [Arrival(at, keys) for at in poisson(load / alone, _SIMULATED * alone / load, 0)]
+    batches = simulate(arrivals, scheduler, trial.costs, load)
+    latencies = np.array([arrival.latency for arrival in arrivals])
+    return felt(latencies, alone, slacks) | {"images_a_step": float(np.mean([len(batch) for batch in batches]))}
 
 
 def main() -> None:
@@ -152,9 +175,13 @@ def main() -> None:
     parser.add_argument("--schedule", default="half")
     parser.add_argument("--backend", default="onnxruntime")
     parser.add_argument("--device", default="cpu")
+    parser.add_argument("--threads", type=int, help="of the backend on a CPU; default: its own choice")
     parser.add_argument("--most", type=int, default=4, help="images in a step")
     parser.add_argument("--steps", type=int, help="default: the schedule's")
     parser.add_argument("--load", type=float, action="append", required=True)
+    parser.add_argument(
+        "--serial-up-to", type=float, default=math.inf, help="load above which one at a time is left out"
+    )
     parser.add_argument("--policy", action="append", choices=sorted(POLICIES))
     parser.add_argument("--slack", type=float, action="append", help="default: 2")
     parser.add_argument("--seconds", type=float, default=30.0, help="of one stretch")
@@ -162,7 +189,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, required=True)
     options = parser.parse_args()
     bundle = Bundle.open(options.bundle)
-    backend: Any = Unclosed(open_backend(options.backend, bundle, options.device, None))
+    backend: Any = Unclosed(open_backend(options.backend, bundle, options.device, options.threads))
     costs = warm_up(bundle, backend, options.most)
 
     def request(number: int) -> Request:
@@ -176,23 +203,30 @@ def main() -> None:
     makers = schedulers(costs, options.most, options.policy or ["catch-up"])
     found: list[dict[str, Any]] = []
     with Progress() as bars:
-        task = bars.add_task("serving", total=len(options.load) * options.stretches * len(makers))
+        task = bars.add_task("serving", total=len(options.load) * options.stretches)
         for load in options.load:
-            stretches: dict[str, list[dict[str, Any]]] = {name: [] for name in makers}
+            meeting = {name: make for name, make in makers.items() if name != SERIAL or load <= options.serial_up_to}
+            stretches: dict[str, list[dict[str, Any]]] = {name: [] for name in meeting}
             for stretch in range(options.stretches):
                 arrivals = poisson(load / alone, options.seconds, stretch)
-                for name, make in makers.items():
+                for name, make in meeting.items():
                     stretches[name].append(trial.run(make(), arrivals))
-                    bars.advance(task)
+                bars.advance(task)
             for name, each in stretches.items():
                 found.append({"scheduler": name, "load": load, **summary(each, alone, options.slack or [2.0])})
+    simulated = [
+        {"scheduler": name, "load": load, **by_costs(trial, make(), load, options.slack or [2.0])}
+        for load in options.load
+        for name, make in makers.items()
+        if name != SERIAL or load <= options.serial_up_to
+    ]
     result = {
         "machine": asdict(Machine.of(torch.device(options.device), bundle.manifest.dtype)),
         "dtype": bundle.manifest.dtype,
         "backend": options.backend,
         "most": options.most,
-        "alone": alone,
         "loads": found,
+        "simulated": simulated,
     }
     write_text_atomically(options.out, json.dumps(result, indent=1) + "\n")
 

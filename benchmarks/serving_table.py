@@ -1,6 +1,9 @@
-"""Tables of what serving_load.py measured: schedulers side by side at each load, and the load that each can bear."""
+"""Tables of what serving_load.py measured, schedulers side by side at each load and the load that each can bear; and of
+what engine_gap.py did.
+"""
 
 from collections.abc import Sequence
+from itertools import pairwise
 from typing import Any
 
 from tables import MISSING, markdown, versions_of
@@ -13,22 +16,38 @@ Measured = dict[str, Any]
 
 def serving_table(result: dict[str, Any]) -> str:
     """One row a load and scheduler: latencies as times the time alone, goodput; ours also beside the better peer."""
-    slack = next(iter(result["loads"][0]["good"]))
-    by_load = _by_load(result["loads"])
-    rows = [
-        [f"{load:g}", each["scheduler"], *_felt(each, result["alone"], slack), _beside(each, at, slack)]
-        for load, at in by_load.items()
-        for each in at
-    ]
-    heads = ["load", "scheduler", "p50", "p99", f"done within {slack} x", "images a step", "beside the better peer"]
-    machine, versions = result["machine"], versions_of(result["machine"])
-    requests = " / ".join(f"{at[0]['requests']:,}" for at in by_load.values())
+    loads, machine, versions = result["loads"], result["machine"], versions_of(result["machine"])
+    alone = _range([1000 * each["alone"] for each in loads])
+    requests = " / ".join(f"{at[0]['requests']:,}" for at in _by_load(loads).values())
     conditions = (
         f"{machine['device']}, {machine['threads']} threads, {result['backend']}, {result['dtype']}, {versions}; up to"
         f" {result['most']} images in a step, {requests} requests. Times are told in times of one image alone,"
-        f" {1000 * result['alone']:.0f} ms; load in times of what one at a time can serve."
+        f" {alone} ms; load in times of what one at a time can serve."
     )
-    return f"{markdown(heads, rows)}\n\n{conditions}"
+    return f"{_side_by_side(loads)}\n\n{conditions}"
+
+
+def simulated_table(result: dict[str, Any]) -> str:
+    """The same, of what the schedulers' choices would come to if nothing but steps took time."""
+    requests = f"{min(each['requests'] for each in result['simulated']):,}"
+    conditions = f"By simulation, at the costs that steps had before the run; {requests} requests or more at each load."
+    return f"{_side_by_side(result['simulated'])}\n\n{conditions}"
+
+
+def _side_by_side(measured: Sequence[Measured]) -> str:
+    slack = next(iter(measured[0]["good"]))
+    rows = [
+        [f"{load:g}", each["scheduler"], *_felt(each, slack), _beside(each, at, slack)]
+        for load, at in _by_load(measured).items()
+        for each in at
+    ]
+    heads = ["load", "scheduler", "p50", "p99", f"done within {slack} x", "images a step", "beside the better peer"]
+    return markdown(heads, rows)
+
+
+def _range(values: Sequence[float]) -> str:
+    low, high = f"{min(values):.0f}", f"{max(values):.0f}"
+    return low if low == high else f"{low} to {high}"
 
 
 def _by_load(measured: Sequence[Measured]) -> dict[float, list[Measured]]:
@@ -36,8 +55,8 @@ def _by_load(measured: Sequence[Measured]) -> dict[float, list[Measured]]:
     return {load: [each for each in measured if each["load"] == load] for load in loads}
 
 
-def _felt(each: Measured, alone: float, slack: str) -> list[str]:
-    times = [f"{each[quantile] / alone:.2f}" for quantile in ("p50", "p99")]
+def _felt(each: Measured, slack: str) -> list[str]:
+    times = [f"{each[quantile] / each['alone']:.2f}" for quantile in ("p50", "p99")]
     return [*times, f"{100 * each['good'][slack]:.1f} %", f"{each['images_a_step']:.2f}"]
 
 
@@ -55,7 +74,7 @@ def _beside(each: Measured, at: Sequence[Measured], slack: str) -> str:
 
 
 def capacity_table(result: dict[str, Any]) -> str:
-    """One row a scheduler: by slack, the highest load whose p99 keeps it, and the most load done in it."""
+    """One row a scheduler: by slack, the load it can bear whose p99 keeps it, and the most load done in it."""
     schedulers = list(dict.fromkeys(each["scheduler"] for each in result["loads"]))
     slacks = list(result["loads"][0]["good"])
     rows = []
@@ -63,9 +82,44 @@ def capacity_table(result: dict[str, Any]) -> str:
         measured = [each for each in result["loads"] if each["scheduler"] == scheduler]
         row = [scheduler]
         for slack in slacks:
-            held = [each["load"] for each in measured if each["p99"] <= float(slack) * result["alone"]]
             done = max(each["load"] * each["good"][slack] for each in measured)
-            row += [f"{max(held):g}" if held else MISSING, f"{done:.2f}"]
+            row += [_borne(measured, float(slack)), f"{done:.2f}"]
         rows.append(row)
-    told = [(f"highest load with p99 within {slack} x", f"most load done within {slack} x") for slack in slacks]
+    told = [(f"load with p99 within {slack} x", f"most load done within {slack} x") for slack in slacks]
     return markdown(["scheduler", *(head for pair in told for head in pair)], rows)
+
+
+def _borne(measured: Sequence[Measured], slack: float) -> str:
+    """The load at which p99 passes `slack` times alone for the first time, on lines between those measured."""
+    points = sorted((each["load"], each["p99"] / each["alone"]) for each in measured)
+    if points[0][1] > slack:
+        return f"< {points[0][0]:g}"
+    for (low, below), (high, above) in pairwise(points):
+        if above > slack:
+            return f"{low + (high - low) * (slack - below) / (above - below):.2f}"
+    return f"≥ {points[-1][0]:g}"
+
+
+def gap_table(result: dict[str, Any]) -> str:
+    """One row a batch: milliseconds of a step and of the gap before the next, and the gap's share of its step."""
+    rows = [
+        [str(each["rows"]), _quartiles(each["step_ms"], 2), _quartiles(each["gap_ms"], 3), _percent(each["share"])]
+        for each in result["gaps"]
+    ]
+    machine, versions = result["machine"], versions_of(result["machine"])
+    steps = " / ".join(f"{each['steps']:,}" for each in result["gaps"])
+    conditions = (
+        f"{machine['device']}, {result['backend']}, {result['dtype']}, {versions}. Medians (quartiles) of {steps}"
+        " steps, by the device's clock."
+    )
+    return f"{markdown(['rows', 'step, ms', 'gap, ms', 'share'], rows)}\n\n{conditions}"
+
+
+def _quartiles(values: Sequence[float], digits: int) -> str:
+    low, middle, high = (f"{value:.{digits}f}" for value in values)
+    return f"{middle} ({low}–{high})"
+
+
+def _percent(values: Sequence[float]) -> str:
+    low, middle, high = (f"{100 * value:.1f}" for value in values)
+    return f"{middle} % ({low}–{high})"
