@@ -68,7 +68,7 @@ class CatchUp:
     """
 
     costs: StepCosts
-    most: int  # images in one step: larger groups do not form
+    most: int  # images in one step: of a group that is too large as many catch up as there is room for
     patience: int = PATIENCE
 
     def leader(self, running: Sequence[Image], situation: Situation) -> Image:
@@ -85,8 +85,9 @@ class CatchUp:
 
     def _saved(self, last: Sequence[Image], first: Sequence[Image], inside: int) -> float:
         """Seconds, summed over the images inside, that are saved if `last` catches up with `first`."""
-        behind, ahead = len(last), len(first)
-        if behind + ahead > self.most:
+        ahead = len(first)
+        behind = min(len(last), self.most - ahead)  # the others stay where they are
+        if behind <= 0:
             return 0.0
         keys, at, key = first[0].keys, first[0].step, first[0].key
         gap = keys.index(key, last[0].step) - last[0].step

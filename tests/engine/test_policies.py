@@ -63,10 +63,17 @@ def test_nobody_waits_for_anyone_where_company_saves_nothing() -> None:
     assert CatchUp(proportional(a=1, b=1, c=1, d=1), 8).leader(images, NOW) is images[0]
 
 
-def test_groups_that_would_not_fit_into_one_step_do_not_form() -> None:
+def test_as_many_catch_up_as_there_is_room_for() -> None:
     images = [At(4), At(4), At(3), At(3)]
-    assert CatchUp(SUBLINEAR, 4).leader(images, NOW) is images[2]
-    assert CatchUp(SUBLINEAR, 3).leader(images, NOW) is images[0]
+    for most in (4, 3):
+        assert CatchUp(SUBLINEAR, most).leader(images, NOW) is images[2]
+    assert CatchUp(SUBLINEAR, 2).leader(images, NOW) is images[0]  # those ahead are as many as go together
+
+
+def test_of_a_crowd_that_waits_some_go_with_a_straggler_ahead() -> None:
+    crowd = [At(0) for _ in range(100)]
+    straggler = At(4)
+    assert CatchUp(SUBLINEAR, 8).leader([straggler, *crowd], NOW) is crowd[0]
 
 
 def test_who_is_alone_neither_waits_nor_is_waited_for() -> None:

@@ -35,6 +35,19 @@ class Everyone:
         return list(running)
 
 
+class WholeRequests:
+    """Those who are there when nobody is on the way go together, from the first step to the last."""
+
+    def __init__(self, most: int) -> None:
+        self.most = most
+        self.group: list[int] = []
+
+    def choose(self, running: Sequence[Image], _: Situation) -> list[Image]:
+        group = [image for image in running if id(image) in self.group] or list(running[: self.most])
+        self.group = [id(image) for image in group]
+        return group
+
+
 def saving(share: float) -> StepCosts:
     """Costs of which all but one image of a call save a share."""
     return StepCosts({name: {2 * k: k - share * (k - 1) for k in (1, 2, 4)} for name in "abcd"})
@@ -96,3 +109,13 @@ def test_what_company_saves_is_taken_where_more_comes_than_can_be_served_otherwi
     simulate(one_by_one, Serial(), costs)
     ours = served(poisson(rate, 1000), CatchUp(costs, 4), costs, most=4, offered=rate)
     assert mean(ours) < 0.95 * mean(image.latency for image in one_by_one)
+
+
+@pytest.mark.parametrize("rate", [1.2, 1.6, 2.0, 2.2])
+def test_images_hardly_wait_longer_than_by_whole_requests_however_much_comes(rate: float) -> None:
+    """Also beyond what can be served: stragglers of a full step are taken along by a crowd that waits behind them."""
+    costs = saving(0.7)
+    in_groups = poisson(rate, 1000)
+    simulate(in_groups, WholeRequests(4), costs)
+    ours = served(poisson(rate, 1000), CatchUp(costs, 4), costs, most=4, offered=rate)
+    assert mean(ours) <= 1.1 * mean(image.latency for image in in_groups)
