@@ -12,7 +12,7 @@ import json
 import math
 import random
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import asdict, dataclass, field
 from functools import partial
@@ -22,8 +22,8 @@ from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from rich.progress import Progress
+from serving_statistics import PEERS, SERIAL, WHOLE, Felt, beside, felt, spread
 
 from diffes.backends import Backend, open_backend
 from diffes.bench.machine import Machine
@@ -39,7 +39,6 @@ from diffes.engine.simulation import Arrival, simulate
 from diffes.files import write_text_atomically
 from diffes.serving.warmup import spare_what_stays, warm_up
 
-SERIAL = "one at a time"
 _SIMULATED = 10_000  # requests at each load
 
 
@@ -130,9 +129,16 @@ def schedulers(costs: StepCosts, most: int, policies: Sequence[str]) -> dict[str
     }
     return {
         SERIAL: lambda: StageScheduler(OldestFirst(), costs, 1),
-        "whole requests": lambda: RequestLevel(most),
+        WHOLE: lambda: RequestLevel(most),
         **ours,
     }
+
+
+def rotated(names: Iterable[str], turn: int) -> list[str]:
+    """Each turn another goes first: what comes later in a turn finds a warmer machine."""
+    ordered = list(names)
+    first = turn % len(ordered)
+    return ordered[first:] + ordered[:first]
 
 
 def poisson(rate: float, seconds: float, seed: int) -> list[float]:
@@ -143,20 +149,26 @@ def poisson(rate: float, seconds: float, seed: int) -> list[float]:
     return times
 
 
-def summary(stretches: Sequence[dict[str, Any]], alone: float, slacks: Sequence[float]) -> dict[str, Any]:
+def summary(stretches: Sequence[dict[str, Any]], alone: float, slacks: Sequence[float]) -> Felt:
     """Of all stretches of a scheduler at a load."""
     means = {key: float(np.mean([each[key] for each in stretches])) for key in ("images_a_step", "busy", "rate")}
     return felt(np.concatenate([stretch["latencies"] for stretch in stretches]), alone, slacks) | means
 
 
-def felt(latencies: NDArray[np.float64], alone: float, slacks: Sequence[float]) -> dict[str, Any]:
-    """Seconds, and the share that was done within each slack."""
-    p50, p95, p99 = np.quantile(latencies, (0.5, 0.95, 0.99))
-    good = {f"{slack:g}": float(np.mean(latencies <= slack * alone)) for slack in slacks}
-    return {"alone": alone, "requests": len(latencies), "p50": p50, "p95": p95, "p99": p99, "good": good}
+def side_by_side(
+    stretches: Mapping[str, Sequence[dict[str, Any]]], alone: float, slacks: Sequence[float]
+) -> list[dict[str, Any]]:
+    """Every scheduler's summary at a load; of ours also how far it stands beside the better peer, and how surely."""
+    told = {name: summary(each, alone, slacks) for name, each in stretches.items()}
+    latencies = {name: [np.array(each["latencies"]) for each in of] for name, of in stretches.items()}
+    peers = [name for name in told if name in PEERS]
+    for name in told.keys() - set(peers):
+        told[name]["beside"] = beside(told[name], [told[peer] for peer in peers])
+        told[name]["spread"] = spread(latencies[name], {peer: latencies[peer] for peer in peers}, slacks[0] * alone)
+    return [{"scheduler": name, **each} for name, each in told.items()]
 
 
-def by_costs(trial: Trial, scheduler: Scheduler, load: float, slacks: Sequence[float]) -> dict[str, Any]:
+def by_costs(trial: Trial, scheduler: Scheduler, load: float, slacks: Sequence[float]) -> Felt:
     """What many more requests would feel if steps cost what they did before the first request, and nothing else did."""
     asked = trial.request(0)
     resolved = resolve(asked, trial.bundle, Limits())
@@ -198,7 +210,7 @@ def main() -> None:
 
     spare_what_stays()  # as the service does
     trial = Trial(bundle, backend, costs, options.most, request)
-    serial = StageScheduler(OldestFirst(), costs, 1)
+    serial, slacks = StageScheduler(OldestFirst(), costs, 1), options.slack or [2.0]
     alone = median(trial.run(serial, [0.0])["latencies"][0] for _ in range(7))
     makers = schedulers(costs, options.most, options.policy or ["catch-up"])
     found: list[dict[str, Any]] = []
@@ -209,13 +221,12 @@ def main() -> None:
             stretches: dict[str, list[dict[str, Any]]] = {name: [] for name in meeting}
             for stretch in range(options.stretches):
                 arrivals = poisson(load / alone, options.seconds, stretch)
-                for name, make in meeting.items():
-                    stretches[name].append(trial.run(make(), arrivals))
+                for name in rotated(meeting, stretch):
+                    stretches[name].append(trial.run(meeting[name](), arrivals))
                 bars.advance(task)
-            for name, each in stretches.items():
-                found.append({"scheduler": name, "load": load, **summary(each, alone, options.slack or [2.0])})
+            found += [{"load": load, **each} for each in side_by_side(stretches, alone, slacks)]
     simulated = [
-        {"scheduler": name, "load": load, **by_costs(trial, make(), load, options.slack or [2.0])}
+        {"scheduler": name, "load": load, **by_costs(trial, make(), load, slacks)}
         for load in options.load
         for name, make in makers.items()
         if name != SERIAL or load <= options.serial_up_to
@@ -225,6 +236,7 @@ def main() -> None:
         "dtype": bundle.manifest.dtype,
         "backend": options.backend,
         "most": options.most,
+        "stretches": options.stretches,
         "loads": found,
         "simulated": simulated,
     }

@@ -6,10 +6,8 @@ from collections.abc import Sequence
 from itertools import pairwise
 from typing import Any
 
+from serving_statistics import BETTER, PEERS, beside
 from tables import MISSING, markdown, versions_of
-
-_PEERS = ("one at a time", "whole requests")
-_BETTER = {"p50": min, "p99": min, "good": max}
 
 Measured = dict[str, Any]
 
@@ -19,9 +17,10 @@ def serving_table(result: dict[str, Any]) -> str:
     loads, machine, versions = result["loads"], result["machine"], versions_of(result["machine"])
     alone = _range([1000 * each["alone"] for each in loads])
     requests = " / ".join(f"{at[0]['requests']:,}" for at in _by_load(loads).values())
+    turns = f" in {result['stretches']} stretches, schedulers in turns" if "stretches" in result else ""
     conditions = (
         f"{machine['device']}, {machine['threads']} threads, {result['backend']}, {result['dtype']}, {versions}; up to"
-        f" {result['most']} images in a step, {requests} requests. Times are told in times of one image alone,"
+        f" {result['most']} images in a step, {requests} requests{turns}. Times are told in times of one image alone,"
         f" {alone} ms; load in times of what one at a time can serve."
     )
     return f"{_side_by_side(loads)}\n\n{conditions}"
@@ -37,7 +36,7 @@ def simulated_table(result: dict[str, Any]) -> str:
 def _side_by_side(measured: Sequence[Measured]) -> str:
     slack = next(iter(measured[0]["good"]))
     rows = [
-        [f"{load:g}", each["scheduler"], *_felt(each, slack), _beside(each, at, slack)]
+        [f"{load:g}", each["scheduler"], *_felt(each, slack), _beside(each, at)]
         for load, at in _by_load(measured).items()
         for each in at
     ]
@@ -60,17 +59,19 @@ def _felt(each: Measured, slack: str) -> list[str]:
     return [*times, f"{100 * each['good'][slack]:.1f} %", f"{each['images_a_step']:.2f}"]
 
 
-def _beside(each: Measured, at: Sequence[Measured], slack: str) -> str:
-    """Ours over the better peer's, of what each column holds."""
-    peers = [peer for peer in at if peer["scheduler"] in _PEERS]
+def _beside(each: Measured, at: Sequence[Measured]) -> str:
+    """Ours over the better peer's, in each measure, and where nine in ten such ratios lie if that is known."""
+    peers = [peer for peer in at if peer["scheduler"] in PEERS]
     if each in peers:
         return MISSING
+    ratios, spread = beside(each, peers), each.get("spread")
+    told = (f"{ratios[what]:.2f}" + (_edges(spread[what]) if spread else "") for what in BETTER)
+    return " / ".join(told)
 
-    def value(measured: Measured, what: str) -> float:
-        return float(measured["good"][slack] if what == "good" else measured[what])
 
-    ratios = [value(each, what) / best(value(peer, what) for peer in peers) for what, best in _BETTER.items()]
-    return " / ".join(f"{ratio:.2f}" for ratio in ratios)
+def _edges(edges: Sequence[float]) -> str:
+    low, high = (f"{edge:.2f}" for edge in edges)
+    return f" ({low}–{high})"
 
 
 def capacity_table(result: dict[str, Any]) -> str:

@@ -9,6 +9,8 @@ from diffes.engine.request import Limits
 from diffes.engine.scheduling import BatchKey
 from diffes.errors import Overloaded
 
+_LEAST = 0.1  # of a window: what came in less time says little of what will
+
 
 class OfferedLoad:
     """Seconds of work that have come in a second, of late: above 1, more than one image at a time can be served."""
@@ -17,15 +19,20 @@ class OfferedLoad:
         self._window = window  # seconds in which what came long ago fades to a third
         self._work = 0.0
         self._at = 0.0
+        self._first: float | None = None  # when the first came
 
     def add(self, work: float, now: float) -> None:
         """So many seconds of work came."""
         self._work = self._faded(now) + work
         self._at = now
+        self._first = now if self._first is None else self._first
 
     def share(self, now: float) -> float:
-        """Seconds of work a second."""
-        return self._faded(now) / self._window
+        """Seconds of work a second, over the time that there has been: what came in a second is not spread over 30."""
+        if self._first is None:
+            return 0.0
+        seen = max(now - self._first, _LEAST * self._window)
+        return self._faded(now) / (self._window * (1 - exp(-seen / self._window)))
 
     def _faded(self, now: float) -> float:
         return self._work * exp(-max(now - self._at, 0.0) / self._window)

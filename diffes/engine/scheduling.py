@@ -80,7 +80,11 @@ class Scheduler(Protocol):
 
 @dataclass(frozen=True)
 class StageScheduler:
-    """The policy's leader goes, and with it the oldest others on its key, as many as shorten the wait of all."""
+    """The policy's leader goes, and with it others on its key, as many as shorten the wait of all.
+
+    Who took a step together goes on together: of a group that was divided the smaller part would take all its further
+    steps for few. Who has not begun yet may be divided.
+    """
 
     policy: Policy
     costs: StepCosts
@@ -93,10 +97,29 @@ class StageScheduler:
         leader = self.policy.leader(running, situation)
         if leader.alone:
             return [leader]
-        others = [image for image in running if image is not leader and image.key == leader.key and not image.alone]
-        available = min(self.most, 1 + len(others))
-        inside = len(running) + situation.waiting
-        return [leader, *others[: group_size(leader.key, self.costs, available, inside, situation.load) - 1]]
+        first, *others = _groups([image for image in running if image.key == leader.key and not image.alone], leader)
+        if leader.step == 0:
+            first, others = first[:1], [first[1:], *others]
+        batch = first[: self.most]
+        for group in others:
+            batch += self._company(batch, group, len(running) + situation.waiting, situation.load)
+        return batch
+
+    def _company(self, batch: Sequence[Image], group: Sequence[Image], inside: int, load: float) -> Sequence[Image]:
+        """Those of a group who go with the batch: all or none, unless none of them and of the batch has begun."""
+        most = min(self.most, len(batch) + len(group))
+        more = max(0, group_size(batch[0].key, self.costs, most, inside, load) - len(batch))
+        divisible = not any(image.step for image in (*batch[:1], *group[:1]))
+        return group[:more] if divisible or more == len(group) else []
+
+
+def _groups(images: Sequence[Image], leader: Image) -> list[list[Image]]:
+    """Those who took their last step together, and those who have taken none; the leader's first, itself in front."""
+    groups: dict[tuple[int, int, int], list[Image]] = {}
+    for image in sorted(images, key=lambda image: image is not leader):
+        taken = (id(image.keys), image.step, image.passed_over) if image.step else (0, 0, 0)
+        groups.setdefault(taken, []).append(image)
+    return list(groups.values())
 
 
 _HORIZON = 100.0  # images' time by themselves, over which what comes is taken to stay as it is

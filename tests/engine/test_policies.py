@@ -5,8 +5,9 @@ from math import inf
 
 import pytest
 
+from diffes.engine.catch_up import CatchUp
 from diffes.engine.costs import StepCosts
-from diffes.engine.policies import CatchUp, FullestStage, LeastSlack, OldestFirst
+from diffes.engine.policies import FullestStage, LeastSlack, OldestFirst
 from diffes.engine.scheduling import BatchKey, Policy, Situation, StageScheduler
 from diffes.engine.simulation import Arrival, simulate
 from tests.engine.scenarios import path, proportional

@@ -6,8 +6,9 @@ from statistics import mean, median
 
 import pytest
 
+from diffes.engine.catch_up import CatchUp
 from diffes.engine.costs import StepCosts
-from diffes.engine.policies import CatchUp, OldestFirst
+from diffes.engine.policies import OldestFirst
 from diffes.engine.scheduling import Image, Policy, Situation, StageScheduler
 from diffes.engine.simulation import Arrival, simulate
 from tests.engine.scenarios import path, proportional

@@ -1,0 +1,51 @@
+"""What callers felt: latencies as quantiles and shares done in time, and ours beside the better of both peers."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+SERIAL = "one at a time"
+WHOLE = "whole requests"
+PEERS = (SERIAL, WHOLE)
+BETTER = {"p50": min, "p99": min, "good": max}  # of two peers, in each measure
+_DRAWS = 2000
+
+Latencies = NDArray[np.float64]
+Felt = dict[str, Any]
+
+
+def felt(latencies: Latencies, alone: float, slacks: Sequence[float]) -> Felt:
+    """Seconds, and the share that was done within each slack."""
+    p50, p95, p99 = np.quantile(latencies, (0.5, 0.95, 0.99))
+    good = {f"{slack:g}": float(np.mean(latencies <= slack * alone)) for slack in slacks}
+    return {"alone": alone, "requests": len(latencies), "p50": p50, "p95": p95, "p99": p99, "good": good}
+
+
+def beside(ours: Felt, peers: Sequence[Felt]) -> dict[str, float]:
+    """Ours over the better peer's, in each measure; good means within the first slack."""
+    slack = next(iter(ours["good"]))
+
+    def value(measured: Felt, what: str) -> float:
+        return float(measured["good"][slack] if what == "good" else measured[what])
+
+    return {what: value(ours, what) / best(value(peer, what) for peer in peers) for what, best in BETTER.items()}
+
+
+def spread(ours: Sequence[Latencies], peers: Mapping[str, Sequence[Latencies]], slack: float) -> dict[str, list[float]]:
+    """Between which two figures nine in ten of such ratios lie if other stretches, as many, had been drawn of these.
+
+    Every scheduler met the same arrivals in a stretch, so that a stretch is drawn for all at once.
+    """
+    rng, count = np.random.default_rng(0), len(ours)
+    drawn: dict[str, list[float]] = {what: [] for what in BETTER}
+    for _ in range(_DRAWS):
+        chosen = rng.integers(count, size=count)
+
+        def of(stretches: Sequence[Latencies], chosen: NDArray[np.int64] = chosen) -> Felt:
+            return felt(np.concatenate([stretches[each] for each in chosen]), 1.0, [slack])
+
+        for what, ratio in beside(of(ours), [of(stretches) for stretches in peers.values()]).items():
+            drawn[what].append(ratio)
+    return {what: [float(edge) for edge in np.quantile(ratios, (0.05, 0.95))] for what, ratios in drawn.items()}
