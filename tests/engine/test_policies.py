@@ -77,6 +77,18 @@ def test_of_a_crowd_that_waits_some_go_with_a_straggler_ahead() -> None:
     assert CatchUp(SUBLINEAR, 8).leader([straggler, *crowd], NOW) is crowd[0]
 
 
+def test_who_is_followed_does_not_hurry_after_the_oldest() -> None:
+    """Followers take those behind along: a pass of their own would be one more."""
+    ahead, behind, followers = At(9), At(4), [At(0) for _ in range(3)]
+    assert CatchUp(SUBLINEAR, 8).leader([ahead, behind], NOW) is behind
+    assert CatchUp(SUBLINEAR, 8).leader([ahead, behind, *followers], NOW) is ahead
+
+
+def test_who_will_be_followed_does_not_hurry_either() -> None:
+    ahead, behind = At(9), At(4)
+    assert CatchUp(SUBLINEAR, 8).leader([ahead, behind], Situation(now=0.0, waiting=0, load=5.0)) is ahead
+
+
 def test_who_is_alone_neither_waits_nor_is_waited_for() -> None:
     images = [At(4), At(3, alone=True)]
     assert CatchUp(SUBLINEAR, 8).leader(images, NOW) is images[0]
