@@ -23,7 +23,7 @@ from typing import Any
 import numpy as np
 import torch
 from rich.progress import Progress
-from serving_statistics import PEERS, SERIAL, WHOLE, Felt, beside, felt, spread
+from serving_statistics import PEERS, SERIAL, WHOLE, Felt, felt, spread
 
 from diffes.backends import Backend, open_backend
 from diffes.bench.machine import Machine
@@ -158,13 +158,12 @@ def summary(stretches: Sequence[dict[str, Any]], alone: float, slacks: Sequence[
 def side_by_side(
     stretches: Mapping[str, Sequence[dict[str, Any]]], alone: float, slacks: Sequence[float]
 ) -> list[dict[str, Any]]:
-    """Every scheduler's summary at a load; of ours also how far it stands beside the better peer, and how surely."""
+    """Every scheduler's summary at a load; of ours also how surely it stands where it does beside the better peer."""
     told = {name: summary(each, alone, slacks) for name, each in stretches.items()}
     latencies = {name: [np.array(each["latencies"]) for each in of] for name, of in stretches.items()}
-    peers = [name for name in told if name in PEERS]
-    for name in told.keys() - set(peers):
-        told[name]["beside"] = beside(told[name], [told[peer] for peer in peers])
-        told[name]["spread"] = spread(latencies[name], {peer: latencies[peer] for peer in peers}, slacks[0] * alone)
+    peers = [latencies[name] for name in told if name in PEERS]
+    for name in (name for name in told if name not in PEERS):
+        told[name]["spread"] = spread(latencies[name], peers, slacks[0] * alone)
     return [{"scheduler": name, **each} for name, each in told.items()]
 
 

@@ -1,6 +1,6 @@
 """What callers felt: latencies as quantiles and shares done in time, and ours beside the better of both peers."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -33,7 +33,7 @@ def beside(ours: Felt, peers: Sequence[Felt]) -> dict[str, float]:
     return {what: value(ours, what) / best(value(peer, what) for peer in peers) for what, best in BETTER.items()}
 
 
-def spread(ours: Sequence[Latencies], peers: Mapping[str, Sequence[Latencies]], slack: float) -> dict[str, list[float]]:
+def spread(ours: Sequence[Latencies], peers: Sequence[Sequence[Latencies]], slack: float) -> dict[str, list[float]]:
     """Between which two figures nine in ten of such ratios lie if other stretches, as many, had been drawn of these.
 
     Every scheduler met the same arrivals in a stretch, so that a stretch is drawn for all at once.
@@ -46,6 +46,6 @@ def spread(ours: Sequence[Latencies], peers: Mapping[str, Sequence[Latencies]], 
         def of(stretches: Sequence[Latencies], chosen: NDArray[np.int64] = chosen) -> Felt:
             return felt(np.concatenate([stretches[each] for each in chosen]), 1.0, [slack])
 
-        for what, ratio in beside(of(ours), [of(stretches) for stretches in peers.values()]).items():
+        for what, ratio in beside(of(ours), [of(stretches) for stretches in peers]).items():
             drawn[what].append(ratio)
     return {what: [float(edge) for edge in np.quantile(ratios, (0.05, 0.95))] for what, ratios in drawn.items()}

@@ -17,11 +17,11 @@ def serving_table(result: dict[str, Any]) -> str:
     loads, machine, versions = result["loads"], result["machine"], versions_of(result["machine"])
     alone = _range([1000 * each["alone"] for each in loads])
     requests = " / ".join(f"{at[0]['requests']:,}" for at in _by_load(loads).values())
-    turns = f" in {result['stretches']} stretches, schedulers in turns" if "stretches" in result else ""
     conditions = (
         f"{machine['device']}, {machine['threads']} threads, {result['backend']}, {result['dtype']}, {versions}; up to"
-        f" {result['most']} images in a step, {requests} requests{turns}. Times are told in times of one image alone,"
-        f" {alone} ms; load in times of what one at a time can serve."
+        f" {result['most']} images in a step, {requests} requests in {result['stretches']} stretches, schedulers in"
+        f" turns. Times are told in times of one image alone, {alone} ms;"
+        " load in times of what one at a time can serve."
     )
     return f"{_side_by_side(loads)}\n\n{conditions}"
 

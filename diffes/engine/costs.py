@@ -8,7 +8,6 @@ from typing import Protocol
 from diffes.backends.buckets import pieces
 
 _RECENT = 0.05  # weight of the newest call in the pace of late
-_PATHS = 1024  # whose sums are remembered, each for one company
 _SANE = 4.0  # times faster or slower than expected: a call further off (a page fault, a sleeping machine) says no more
 
 
@@ -40,7 +39,7 @@ class StepCosts:
         self._pace = 1.0
         self.known = bool(measured)  # or seen: before either, seconds mean nothing
         self._told = lru_cache(maxsize=4096)(self._by_table)
-        self._sums: dict[tuple[int, int], tuple[tuple[Call, ...], list[float]]] = {}  # by path's id and company
+        self._ahead = lru_cache(maxsize=1024)(self._remaining_by_table)
 
     def seconds(self, subgraph: str, rows: int) -> float:
         """Of one call."""
@@ -66,16 +65,6 @@ class StepCosts:
         if not self._buckets:
             return _between(*table, rows)
         return sum(_between(*table, piece.bucket) for piece in pieces(rows, self._buckets))
-
-    def _ahead(self, keys: tuple[Call, ...], company: int) -> list[float]:
-        """By identity of the path, which is long: to hash it takes longer than to sum it."""
-        _, sums = self._sums.get((id(keys), company), (None, None))
-        if sums is None:
-            if len(self._sums) >= _PATHS:
-                self._sums.clear()
-            sums = self._remaining_by_table(keys, company)
-            self._sums[id(keys), company] = keys, sums  # held, so that no other path gets its id
-        return sums
 
     def _remaining_by_table(self, keys: tuple[Call, ...], company: int) -> list[float]:
         sums = [0.0]

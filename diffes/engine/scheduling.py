@@ -101,7 +101,7 @@ class StageScheduler:
         if leader.step == 0:
             first, others = first[:1], [first[1:], *others]
         batch = first[: self.most]
-        for group in others:
+        for group in filter(None, others):
             batch += self._company(batch, group, len(running) + situation.waiting, situation.load)
         return batch
 
@@ -109,7 +109,7 @@ class StageScheduler:
         """Those of a group who go with the batch: all or none, unless none of them and of the batch has begun."""
         most = min(self.most, len(batch) + len(group))
         more = max(0, group_size(batch[0].key, self.costs, most, inside, load) - len(batch))
-        divisible = not any(image.step for image in (*batch[:1], *group[:1]))
+        divisible = batch[0].step == group[0].step == 0
         return group[:more] if divisible or more == len(group) else []
 
 

@@ -42,9 +42,13 @@ def spare_what_stays() -> None:
 
 
 def warm_rows(batch: int, buckets: Sequence[int] = ()) -> Sequence[int]:
-    """Row counts from one plain image to a full guided batch: powers of two and the last, or a backend's buckets."""
+    """Row counts from one plain image to a full guided batch: powers of two and the last, or a backend's buckets
+    up to the first that holds it.
+    """
     most = 2 * batch
-    return sorted({*_powers(most), batch, most}) if not buckets else [rows for rows in buckets if rows < 2 * most]
+    if not buckets:
+        return sorted({*_powers(most), batch, most})
+    return [rows for rows, below in zip(buckets, (0, *buckets), strict=False) if below < most]
 
 
 def _powers(most: int) -> Iterator[int]:

@@ -34,7 +34,8 @@ def result() -> dict[str, Any]:
         measured("whole requests", 2.0, 0.4, 0.8, (0.3, 0.6)),
         measured("diffes, catch-up", 2.0, 0.2, 0.4, (0.6, 0.9)),
     ]
-    shared = {"dtype": "bfloat16", "backend": "torch", "most": 16}
+    loads[2]["spread"] = {"p50": [0.9, 1.1], "p99": [0.6, 0.9], "good": [1.0, 1.25]}
+    shared = {"dtype": "bfloat16", "backend": "torch", "most": 16, "stretches": 4}
     simulated = [
         measured("diffes, catch-up", 3.0, 0.7, 0.9, (0.2, 0.3)),
         measured("whole requests", 3.0, 1, 2, (0.1, 1)),
@@ -68,6 +69,9 @@ def test_every_scheduler_is_told_in_times_of_one_image_alone_and_ours_beside_the
     assert done.error is None
     assert ["1", "one at a time", "2.00", "9.00", "40.0 %", "1.50", "–"] in lines
     assert ["2", "diffes, catch-up", "2.00", "4.00", "60.0 %", "1.50", "0.50 / 0.50 / 2.00"] in lines
+    assert lines[lines.index(["1", "whole requests", "3.00", "4.00", "90.0 %", "1.50", "–"]) + 1][-1] == (
+        "1.00 (0.90–1.10) / 0.75 (0.60–0.90) / 1.06 (1.00–1.25)"
+    )
     conditions = next(line for (line, *_) in lines if "A GPU" in line)
     assert "up to 16 images in a step, 1,000 / 2,000 requests" in conditions
     assert "one image alone, 100 ms" in conditions

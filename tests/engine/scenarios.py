@@ -1,5 +1,8 @@
 """Loads of images on paths of any shape, for properties that must hold whatever comes."""
 
+from dataclasses import dataclass
+from math import inf
+
 from hypothesis import strategies as st
 
 from diffes.engine.costs import StepCosts
@@ -25,6 +28,24 @@ def proportional(**seconds: float) -> StepCosts:
 def constant(**seconds: float) -> StepCosts:
     """Costs that company does not change."""
     return StepCosts({name: {1: one, 64: one} for name, one in seconds.items()})
+
+
+LONG = path(*"aaaabbbbccccdddd")
+
+
+@dataclass(eq=False)
+class At:
+    """An image between two steps."""
+
+    step: int
+    keys: tuple[BatchKey, ...] = LONG
+    due: float = inf
+    alone: bool = False
+    passed_over: int = 0
+
+    @property
+    def key(self) -> BatchKey:
+        return self.keys[self.step]
 
 
 paths = st.lists(st.sampled_from(SUBGRAPHS), min_size=1, max_size=8).map(lambda names: path(*names))

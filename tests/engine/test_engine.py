@@ -174,7 +174,7 @@ def test_an_error_of_the_engine_itself_leaves_no_caller_waiting(
     def broken(*_: object) -> None:
         raise AssertionError("a bug")
 
-    monkeypatch.setattr("diffes.engine.scheduling.group_size", broken)
+    monkeypatch.setattr("diffes.engine.scheduling.StageScheduler.choose", broken)
     engine = engine_with()
     future = engine.submit(MIXED[0])
     engine.start()

@@ -1,35 +1,16 @@
 """Whose step is next, each policy by its own word."""
 
-from dataclasses import dataclass
-from math import inf
-
 import pytest
 
 from diffes.engine.catch_up import CatchUp
 from diffes.engine.costs import StepCosts
 from diffes.engine.policies import FullestStage, LeastSlack, OldestFirst
-from diffes.engine.scheduling import BatchKey, Policy, Situation, StageScheduler
+from diffes.engine.scheduling import Policy, Situation, StageScheduler
 from diffes.engine.simulation import Arrival, simulate
-from tests.engine.scenarios import path, proportional
+from tests.engine.scenarios import LONG, At, path, proportional
 
-LONG = path(*"aaaabbbbccccdddd")
 NOW = Situation(now=0.0, waiting=0)
 SUBLINEAR = StepCosts({name: {2: 1.0, 4: 1.1, 8: 1.3, 16: 1.7} for name in "abcd"})
-
-
-@dataclass(eq=False)
-class At:
-    """An image at a step."""
-
-    step: int
-    keys: tuple[BatchKey, ...] = LONG
-    due: float = inf
-    alone: bool = False
-    passed_over: int = 0
-
-    @property
-    def key(self) -> BatchKey:
-        return self.keys[self.step]
 
 
 def test_the_oldest_goes_first() -> None:

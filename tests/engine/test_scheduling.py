@@ -13,7 +13,7 @@ from diffes.engine.costs import StepCosts
 from diffes.engine.policies import POLICIES, FullestStage, LeastSlack, OldestFirst
 from diffes.engine.scheduling import Image, Policy, Situation, StageScheduler, group_size
 from diffes.engine.simulation import Arrival, simulate
-from tests.engine.scenarios import constant, key, loads, path, proportional, tables
+from tests.engine.scenarios import At, constant, key, loads, path, proportional, tables
 
 
 @dataclass(frozen=True)
@@ -103,51 +103,36 @@ def test_a_bucket_is_filled_before_the_next_one_is_begun() -> None:
     assert group_size(key("a"), costs, available=4, inside=40, load=0) == 4
 
 
-@dataclass(eq=False)
-class Standing:
-    """An image between two steps, of a path whose steps are all alike."""
-
-    step: int
-    passed_over: int = 0
-    alone: bool = False
-    due: float = inf
-    keys: tuple[Any, ...] = path(*"aaaaaaaa")
-
-    @property
-    def key(self) -> Any:
-        return self.keys[self.step]
-
-
 SAVING = StepCosts({"a": {2: 1.0, 4: 1.2, 6: 1.9, 16: 5.0}})  # two together are cheap, more save nothing
 
 
-def chosen(images: list[Standing], costs: StepCosts = SAVING, most: int = 4) -> list[Standing]:
+def chosen(images: list[At], costs: StepCosts = SAVING, most: int = 4) -> list[At]:
     return StageScheduler(OldestFirst(), costs, most).choose(images, Situation(0, 0))
 
 
 def test_of_those_who_have_not_begun_as_many_go_as_pays() -> None:
-    crowd = [Standing(0) for _ in range(4)]
+    crowd = [At(0) for _ in range(4)]
     assert chosen(crowd) == crowd[:2]
 
 
 def test_who_took_a_step_together_goes_on_together() -> None:
-    group = [Standing(1) for _ in range(4)]
+    group = [At(1) for _ in range(4)]
     assert chosen(group) == group
 
 
 def test_a_group_is_not_joined_by_a_part_of_another_or_of_a_crowd() -> None:
-    group = [Standing(3) for _ in range(2)]
-    assert chosen([*group, *(Standing(1) for _ in range(3))], constant(a=1)) == group
-    assert chosen([*group, *(Standing(0) for _ in range(3))], constant(a=1)) == group
+    group = [At(3) for _ in range(2)]
+    assert chosen([*group, *(At(1) for _ in range(3))], constant(a=1)) == group
+    assert chosen([*group, *(At(0) for _ in range(3))], constant(a=1)) == group
 
 
 def test_a_group_is_joined_by_all_of_another_if_there_is_room_and_it_pays() -> None:
-    group, other = [Standing(3)], [Standing(1, passed_over=1)]
+    group, other = [At(3)], [At(1, passed_over=1)]
     assert chosen([*group, *other]) == [*group, *other]
     assert chosen([*group, *other], proportional(a=1)) == group
 
 
 def test_those_who_met_at_a_step_are_two_groups_until_they_take_one_together() -> None:
-    group, other = [Standing(3) for _ in range(3)], [Standing(3, passed_over=1) for _ in range(2)]
+    group, other = [At(3) for _ in range(3)], [At(3, passed_over=1) for _ in range(2)]
     assert chosen([*group, *other], constant(a=1)) == group
     assert chosen([*group, other[0]], constant(a=1)) == [*group, other[0]]

@@ -11,9 +11,8 @@ from diffes.engine.costs import StepCosts
 from diffes.engine.policies import OldestFirst
 from diffes.engine.scheduling import BatchKey, Image, Policy, Situation, StageScheduler
 from diffes.engine.simulation import Arrival, simulate
-from tests.engine.scenarios import path, proportional
+from tests.engine.scenarios import LONG, path, proportional
 
-LONG = path(*"aaaabbbbccccdddd")
 SUBLINEAR = StepCosts({name: {2: 1.0, 4: 1.2, 8: 1.6, 16: 2.4} for name in "abcd"})
 
 

@@ -114,4 +114,5 @@ def test_warm_up_covers_one_image_and_a_full_batch_plain_and_guided() -> None:
 def test_warm_up_runs_every_bucket_that_a_batch_can_be_padded_to() -> None:
     assert warm_rows(3, (1, 2, 4, 8, 16, 32)) == [1, 2, 4, 8]
     assert warm_rows(4, (1, 2, 4, 8, 16, 32)) == [1, 2, 4, 8]
+    assert warm_rows(3, (1, 2, 4, 6, 8)) == [1, 2, 4, 6]
     assert warm_rows(1) == [1, 2]
