@@ -52,7 +52,7 @@ class CatchUp:
         behind = min(len(last), self.most - ahead)  # the others stay where they are
         if behind <= 0:
             return False
-        size = group_size(keys[start], self.costs, self.most, inside, load)
+        size = group_size(keys, start, self.costs, self.most, inside, load)
         before = self._seconds(keys, at, ahead)
         coming = before * load / self.costs.remaining(keys, 0)
         others = inside - behind - ahead + coming

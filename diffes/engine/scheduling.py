@@ -108,8 +108,11 @@ class StageScheduler:
     def _company(self, batch: Sequence[Image], group: Sequence[Image], inside: int, load: float) -> Sequence[Image]:
         """Those of a group who go with the batch: all or none, unless none of them and of the batch has begun."""
         most = min(self.most, len(batch) + len(group))
-        more = max(0, group_size(batch[0].key, self.costs, most, inside, load) - len(batch))
-        divisible = batch[0].step == group[0].step == 0
+        first, other = batch[0], group[0]
+        to_the_end = first.keys is other.keys and first.step == other.step
+        keys, step = (first.keys, first.step) if to_the_end else ((first.key,), 0)
+        more = max(0, group_size(keys, step, self.costs, most, inside, load) - len(batch))
+        divisible = first.step == other.step == 0
         return group[:more] if divisible or more == len(group) else []
 
 
@@ -122,23 +125,26 @@ def _groups(images: Sequence[Image], leader: Image) -> list[list[Image]]:
     return list(groups.values())
 
 
-_HORIZON = 100.0  # images' time by themselves, over which what comes is taken to stay as it is
+_HORIZON = 400.0  # images' time by themselves, over which what comes is taken to stay as it is
 
 
-def group_size(key: BatchKey, costs: StepCosts, available: int, inside: int, load: float) -> int:
-    """How many of the images that could take this step together had better do, out of n = `inside` in the engine.
+def group_size(
+    keys: tuple[BatchKey, ...], step: int, costs: StepCosts, available: int, inside: int, load: float
+) -> int:
+    """How many of the images that could take the steps from `step` on together had better do, out of n = `inside` in
+    the engine.
 
-    In groups of k they leave at the pace k c(1) / c(k), in images per time of one by itself, where c(k) is what a step
-    of k takes; `load` come meanwhile. So there are n + k / 2 inside, less and less by the difference, until none is
-    left (half of a group could have left before the other half); from then on `load`. k is the one with the least
-    sum over a horizon, which by Little's law is the least wait of all who are inside or come. Where c is proportional
-    to k, groups gain nothing and delay all but their last, and k is 1. Where many wait, or more come than can be
-    served, the pace decides.
+    In groups of k they leave at the pace k c(1) / c(k), in images per time of one by itself, where c(k) is what k of
+    them take to the end: who goes together stays together, whatever the next step by itself would gain or lose. `load`
+    come meanwhile. So there are n + k / 2 inside, less and less by the difference, until none is left (half of a group
+    could have left before the other half); from then on `load`. k is the one with the least sum over a horizon, which
+    by Little's law is the least wait of all who are inside or come. Where c is proportional to k, groups gain nothing
+    and delay all but their last, and k is 1. Where many wait, or more come than can be served, the pace decides.
     """
-    alone = costs.seconds(key.subgraph, key.rows(1))
+    alone = costs.remaining(keys, step)
 
     def inside_over_time(size: int) -> float:
-        drain = alone * size / costs.seconds(key.subgraph, key.rows(size)) - load
+        drain = alone / costs.remaining(keys, step, size) - load
         busy = inside / drain if drain * _HORIZON > inside else _HORIZON
         return busy * (inside + size / 2 - drain * busy / 2) + (_HORIZON - busy) * min(load, 1.0)
 

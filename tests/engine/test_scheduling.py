@@ -13,7 +13,7 @@ from diffes.engine.costs import StepCosts
 from diffes.engine.policies import POLICIES, FullestStage, LeastSlack, OldestFirst
 from diffes.engine.scheduling import Image, Policy, Situation, StageScheduler, group_size
 from diffes.engine.simulation import Arrival, simulate
-from tests.engine.scenarios import At, constant, key, loads, path, proportional, tables
+from tests.engine.scenarios import At, constant, loads, path, proportional, tables
 
 
 @dataclass(frozen=True)
@@ -79,31 +79,50 @@ def test_nothing_to_run_is_an_empty_batch() -> None:
 
 
 def test_company_that_costs_nothing_is_always_taken() -> None:
-    assert group_size(key("a"), constant(a=1), available=7, inside=7, load=0) == 7
-    assert group_size(key("a"), StepCosts({}), available=7, inside=7, load=0) == 7
+    assert group_size(path("a"), 0, constant(a=1), available=7, inside=7, load=0) == 7
+    assert group_size(path("a"), 0, StepCosts({}), available=7, inside=7, load=0) == 7
 
 
 def test_company_that_saves_nothing_is_never_taken() -> None:
     for inside in (2, 10, 1000):
         for load in (0, 0.5, 0.99):
-            assert group_size(key("a"), proportional(a=1), available=4, inside=inside, load=load) == 1
+            assert group_size(path("a"), 0, proportional(a=1), available=4, inside=inside, load=load) == 1
 
 
 def test_a_small_saving_is_taken_only_where_many_wait_or_come() -> None:
     """Two together take 1.8 times as long as one: of two images both would be done after 1.8 instead of 1 and 2."""
     costs = StepCosts({"a": {2: 1.0, 4: 1.8}})
-    assert group_size(key("a"), costs, available=2, inside=2, load=0) == 1
-    assert group_size(key("a"), costs, available=2, inside=20, load=0) == 2
-    assert group_size(key("a"), costs, available=2, inside=2, load=0.95) == 2
+    assert group_size(path("a"), 0, costs, available=2, inside=2, load=0) == 1
+    assert group_size(path("a"), 0, costs, available=2, inside=20, load=0) == 2
+    assert group_size(path("a"), 0, costs, available=2, inside=2, load=0.95) == 2
+
+
+def test_groups_go_by_all_the_steps_that_they_have_left() -> None:
+    """Two together save much in one stage and nothing in the other: a third on average, whichever comes first."""
+    costs = StepCosts({"a": {2: 1.0, 4: 1.0}, "b": {2: 2.0, 4: 4.0}})
+    for steps in ("ab", "ba"):
+        assert group_size(path(*steps), 0, costs, available=2, inside=2, load=0) == 1
+        assert group_size(path(*steps), 0, costs, available=2, inside=20, load=0) == 2
+    assert group_size(path("a", "b"), 1, costs, available=2, inside=20, load=0) == 1
+    assert group_size(path("b", "a"), 1, costs, available=2, inside=2, load=0) == 2
+
+
+def test_who_meets_others_for_one_step_alone_goes_by_its_cost() -> None:
+    costs, way = StepCosts({"a": {2: 1.0, 4: 1.0}, "b": {2: 9.0, 4: 18.0}}), path(*"aab")
+    ahead, behind = At(1, way), At(0, way)
+    assert chosen([ahead, behind], costs) == [ahead, behind]
+    first, second = At(0, way), At(0, way)
+    assert chosen([first, second], costs) == [first]
 
 
 def test_a_bucket_is_filled_before_the_next_one_is_begun() -> None:
     costs = StepCosts({"a": {2: 1.0, 4: 1.2, 8: 2.0}}, buckets=(2, 4, 8))
-    assert group_size(key("a"), costs, available=3, inside=3, load=0) == 2  # a third would pay for four
-    assert group_size(key("a"), costs, available=4, inside=40, load=0) == 4
+    assert group_size(path("a"), 0, costs, available=3, inside=3, load=0) == 2  # a third would pay for four
+    assert group_size(path("a"), 0, costs, available=4, inside=40, load=0) == 4
 
 
-SAVING = StepCosts({"a": {2: 1.0, 4: 1.2, 6: 1.9, 16: 5.0}})  # two together are cheap, more save nothing
+# two together are cheap, more save nothing
+SAVING = StepCosts({name: {2: 1.0, 4: 1.2, 6: 1.9, 16: 5.0} for name in "abcd"})
 
 
 def chosen(images: list[At], costs: StepCosts = SAVING, most: int = 4) -> list[At]:
