@@ -11,6 +11,7 @@ from typing import Any
 
 import rich.progress
 import torch
+from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
 from diffusers.models.transformers.dit_transformer_2d import DiTTransformer2DModel
 from diffusers.schedulers.scheduling_ddim import DDIMScheduler
 
@@ -41,6 +42,16 @@ CONFIGS: dict[str, dict[str, Any]] = {
         "attention_bias": True,
     }
 }
+# as the published VAE of DiT-XL/2: 8 x 8 pixels a latent
+VAE: dict[str, Any] = {
+    "down_block_types": ["DownEncoderBlock2D"] * 4,
+    "up_block_types": ["UpDecoderBlock2D"] * 4,
+    "block_out_channels": [128, 256, 512, 512],
+    "layers_per_block": 2,
+    "latent_channels": 4,
+    "sample_size": 256,
+    "scaling_factor": 0.18215,
+}
 _STANDARD_DEVIATION = 0.02  # small enough that 28 blocks stay finite in 16 bits
 
 
@@ -58,11 +69,15 @@ def write_random_model(name: str, out: Path, *, seed: int = 0) -> None:
         for block in model.transformer_blocks[1:]:
             block.norm1.emb.load_state_dict(first.state_dict())
     model.save_pretrained(out / "transformer")
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        AutoencoderKL(**VAE).to(torch.bfloat16).save_pretrained(out / "vae")
     DDIMScheduler(beta_start=1e-4, beta_end=0.02, clip_sample=False).save_pretrained(out / "scheduler")
     index = {
         "_class_name": "DiTPipeline",
         "transformer": ["diffusers", "DiTTransformer2DModel"],
         "scheduler": ["diffusers", "DDIMScheduler"],
+        "vae": ["diffusers", "AutoencoderKL"],
         "id2label": {str(label): f"class {label}" for label in range(CONFIGS[name]["num_embeds_ada_norm"])},
     }
     (out / "model_index.json").write_text(json.dumps(index, indent=1) + "\n")

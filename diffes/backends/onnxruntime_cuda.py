@@ -1,6 +1,6 @@
 """ONNX Runtime on a GPU: every graph on one buffer of weights, steps replayed as CUDA graphs by bucket."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import TypeVar
 
 import torch
@@ -9,8 +9,9 @@ from torch import Tensor
 from diffes.backends.base import Conditions
 from diffes.backends.bound import BoundGraph
 from diffes.backends.buckets import in_pieces
+from diffes.backends.calls import RecordedCalls, step_inputs
 from diffes.backends.device_blob import DeviceBlob
-from diffes.backends.recorded import RecordedSteps, Run
+from diffes.backends.recorder import Run
 from diffes.bundle import Bundle
 from diffes.devices import device_named
 from diffes.errors import BackendError
@@ -35,11 +36,10 @@ class OnnxRuntimeCudaBackend:
         self._condition: BoundGraph | None = self._bound(bundle, manifest.condition)
         graph = manifest.decode.graph
         self._decode = None if graph is None else self._bound(bundle, graph)
-        denoisers = {
-            subgraph.id: _only_output(self._bound(bundle, subgraph, replayed=True)) for subgraph in manifest.subgraphs
-        }
+        denoisers = {subgraph.id: self._bound(bundle, subgraph, replayed=True) for subgraph in manifest.subgraphs}
         shapes = {"latents": architecture.latent_shape, **architecture.condition_shapes()}
-        self._steps: RecordedSteps[str] | None = RecordedSteps(denoisers, shapes, (self.device, self._dtype), _warmed)
+        inputs = step_inputs(shapes, self._dtype)
+        self._steps: RecordedCalls[str] | None = RecordedCalls(denoisers, inputs, self.device, _warmed)
 
     def condition(self, timesteps: Tensor, labels: Tensor) -> dict[str, Tensor]:
         """timesteps [N] float32, labels [N] int64 → each condition [N, ...] on the device."""
@@ -50,7 +50,7 @@ class OnnxRuntimeCudaBackend:
     def denoise(self, subgraph: str, latents: Tensor, conditions: Conditions) -> Tensor:
         """latents [B, C, h, w], conditions [B, ...] → the model's output like latents, on the device."""
         steps = _opened(self._steps)
-        return steps(subgraph, {"latents": latents, **conditions})
+        return steps(subgraph, {"latents": latents, **conditions})[0]
 
     def decode(self, latents: Tensor) -> Tensor:
         """latents [B, C, h, w] → images [B, 3, H, W] in [-1, 1] on the device."""
@@ -75,10 +75,6 @@ def _opened(what: T | None) -> T:
     if what is None:
         raise BackendError("the backend is closed", expected="an open backend", found="closed")
     return what
-
-
-def _only_output(graph: BoundGraph) -> Callable[..., Tensor]:
-    return lambda **inputs: graph(**inputs)[0]
 
 
 def _warmed(run: Run) -> Run:

@@ -1,21 +1,25 @@
 """PyTorch on views of the blob: the reference every other backend is compared with, and the fast path on a GPU.
 
-On a CPU the views are of the mapped file. A GPU holds the blob as one buffer; there steps are recorded as CUDA graphs.
-Those of 16-bit bundles take the fastest kernels for their shapes (diffes/kernels/), measured when they are recorded.
+On a CPU the views are of the mapped file. A GPU holds the blob as one buffer; there all calls are replayed as CUDA
+graphs. Those of 16-bit bundles take the fastest kernels for their shapes (diffes/kernels/), measured when they are
+recorded.
 """
 
 from collections.abc import Mapping, Sequence
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from diffes.backends.base import Conditions
-from diffes.backends.buckets import BUCKETS, in_pieces
+from diffes.backends.buckets import BUCKETS, CONDITION_BUCKETS, DECODE_BUCKETS, DECODED
+from diffes.backends.calls import Calls, Input, PlainCalls, RecordedCalls, alone, step_inputs
 from diffes.backends.device_blob import DeviceBlob
-from diffes.backends.recorded import RecordedSteps, fastest_recorder
+from diffes.backends.recorder import Recorder, fastest_recorder
 from diffes.bundle import Bundle
 from diffes.devices import device_named
 from diffes.errors import BackendError
+
+_ONLY = "only"  # key of a kind that has one graph
 
 
 class TorchBackend:
@@ -27,66 +31,86 @@ class TorchBackend:
         self.device = device_named(device)
         if threads is not None:
             torch.set_num_threads(threads)  # PyTorch knows one number for the whole process
-        self._dtype = bundle.dtype
-        self.buckets: Sequence[int] = BUCKETS if self.device.type == "cuda" else ()
-        manifest, architecture = bundle.manifest, bundle.architecture
         on_gpu = self.device.type == "cuda"
+        self.buckets: Sequence[int] = BUCKETS if on_gpu else ()
         self._mapped = None if on_gpu else bundle.blob
         tensors: Mapping[str, Tensor] = DeviceBlob(bundle.blob, self.device) if on_gpu else bundle.blob
-        self._names = architecture.condition_names()
-        self._condition = architecture.condition(bundle.weights(manifest.condition, tensors)).to(self.device).eval()
-        self._denoisers: dict[str, nn.Module] = {
-            subgraph.id: architecture.denoiser(subgraph.plan, bundle.weights(subgraph, tensors)).eval()
-            for subgraph in manifest.subgraphs
-        }
-        shapes = {"latents": architecture.latent_shape, **architecture.condition_shapes()}
-        place = self.device, self._dtype
-        self._steps = RecordedSteps(self._denoisers, shapes, place, fastest_recorder(self.device)) if on_gpu else None
-        decode = manifest.decode
-        self._decoder: nn.Module | None = None
-        if decode.graph is not None and decode.config is not None:
-            from diffes.decoder import LatentDecoder  # diffusers' VAE takes 100 MiB to import; pixel space needs none
-
-            self._decoder = LatentDecoder(decode.config, bundle.weights(decode.graph, tensors))
-        self._closed = False
+        self._names = bundle.architecture.condition_names()
+        recorder = fastest_recorder(self.device) if on_gpu else None
+        self._condition: Calls[str] | None = _condition_calls(bundle, tensors, self.device, recorder)
+        self._steps: Calls[str] | None = _step_calls(bundle, tensors, self.device, recorder)
+        # a recorder of its own: it runs beside the steps, and may not share their memory
+        self._decode = _decode_calls(bundle, tensors, self.device, fastest_recorder(self.device) if on_gpu else None)
 
     @torch.inference_mode()
     def condition(self, timesteps: Tensor, labels: Tensor) -> dict[str, Tensor]:
         """timesteps [N] float32, labels [N] int64 → each condition [N, ...] on the device."""
-        self._require_open()
+        condition = _opened(self._condition)
         if self._mapped is not None:
             self._mapped.require_unchanged()
-        outputs = self._condition(timesteps.to(self.device), labels.to(self.device))
+        outputs = condition(_ONLY, {"timesteps": timesteps, "labels": labels})
         return dict(zip(self._names, outputs, strict=True))
 
     @torch.inference_mode()
     def denoise(self, subgraph: str, latents: Tensor, conditions: Conditions) -> Tensor:
         """latents [B, C, h, w], conditions [B, ...] → the model's output like latents."""
-        self._require_open()
-        if self._steps is not None:
-            return self._steps(subgraph, {"latents": latents, **conditions})
-        inputs = {name: self._placed(value) for name, value in conditions.items()}
-        prediction: Tensor = self._denoisers[subgraph](self._placed(latents), **inputs)
-        return prediction.float()
+        return _opened(self._steps)(subgraph, {"latents": latents, **conditions})[0]
 
     @torch.inference_mode()
     def decode(self, latents: Tensor) -> Tensor:
         """latents [B, C, h, w] → images [B, 3, H, W] in [-1, 1]."""
-        self._require_open()
-        if self._decoder is None:
+        _opened(self._condition)
+        if self._decode is None:
             return latents.clamp(-1, 1)
-        return in_pieces(self._decoder, self._placed(latents)).float()
+        return self._decode(_ONLY, {"latents": latents})[0]
 
     def close(self) -> None:
         """Free modules and tensors."""
-        self._closed = True
-        self._denoisers.clear()
-        self._steps = None
-        self._condition, self._decoder = nn.Identity(), None
+        self._condition = self._steps = self._decode = None
 
-    def _placed(self, tensor: Tensor) -> Tensor:
-        return tensor.to(self.device, self._dtype)
 
-    def _require_open(self) -> None:
-        if self._closed:
-            raise BackendError("the backend is closed", expected="an open backend", found="closed")
+def _condition_calls(
+    bundle: Bundle, tensors: Mapping[str, Tensor], device: torch.device, recorder: Recorder | None
+) -> Calls[str]:
+    weights = bundle.weights(bundle.manifest.condition, tensors)
+    calls = {_ONLY: bundle.architecture.condition(weights).to(device).eval()}
+    inputs = {"timesteps": Input((), torch.float32), "labels": Input((), torch.int64)}
+    if recorder is None:
+        return PlainCalls(calls, inputs, device, dtype=None)
+    return RecordedCalls(calls, inputs, device, recorder, buckets=CONDITION_BUCKETS, dtype=None)
+
+
+def _step_calls(
+    bundle: Bundle, tensors: Mapping[str, Tensor], device: torch.device, recorder: Recorder | None
+) -> Calls[str]:
+    architecture = bundle.architecture
+    calls = {
+        subgraph.id: alone(architecture.denoiser(subgraph.plan, bundle.weights(subgraph, tensors)).eval())
+        for subgraph in bundle.manifest.subgraphs
+    }
+    shapes = {"latents": architecture.latent_shape, **architecture.condition_shapes()}
+    inputs = step_inputs(shapes, bundle.dtype)
+    if recorder is None:
+        return PlainCalls(calls, inputs, device)
+    return RecordedCalls(calls, inputs, device, recorder)
+
+
+def _decode_calls(
+    bundle: Bundle, tensors: Mapping[str, Tensor], device: torch.device, recorder: Recorder | None
+) -> Calls[str] | None:
+    graph, config = bundle.manifest.decode.graph, bundle.manifest.decode.config
+    if graph is None or config is None:
+        return None
+    from diffes.decoder import LatentDecoder  # diffusers' VAE takes 100 MiB to import; pixel space needs none
+
+    calls = {_ONLY: alone(LatentDecoder(config, bundle.weights(graph, tensors)))}
+    inputs = {"latents": Input(bundle.architecture.latent_shape, bundle.dtype)}
+    if recorder is None:
+        return PlainCalls(calls, inputs, device, most=DECODED)
+    return RecordedCalls(calls, inputs, device, recorder, buckets=DECODE_BUCKETS)
+
+
+def _opened(calls: Calls[str] | None) -> Calls[str]:
+    if calls is None:
+        raise BackendError("the backend is closed", expected="an open backend", found="closed")
+    return calls

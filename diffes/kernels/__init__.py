@@ -1,6 +1,5 @@
-"""The operators of a step. plain.py defines them; on a GPU, in arithmetic that may round, cuda.py is faster.
-
-Elsewhere they are the plain ones, and in a graph those that the runtime it is traced for has.
+"""The operators of a step and of a VAE's decoder. plain.py defines them; on a GPU, in arithmetic that may round,
+cuda.py is faster. Elsewhere they are the plain ones, and in a graph those that the runtime it is traced for has.
 """
 
 from collections.abc import Iterator
@@ -13,7 +12,7 @@ from torch import Tensor
 
 from diffes.errors import BackendError
 from diffes.kernels import plain
-from diffes.kernels.plain import Branch, Norm, value_of
+from diffes.kernels.plain import Branch, GroupNorm, Norm, value_of
 from diffes.precision import rounds_to_tf32
 
 _ROUNDED = (torch.bfloat16, torch.float16)
@@ -50,6 +49,12 @@ def self_attention(qkv: Tensor, images: tuple[int, int], head_dim: int) -> Tenso
     """
     mixed: Tensor = _of(qkv).self_attention(qkv, images, head_dim)
     return mixed
+
+
+def group_norm_silu(x: Tensor, norm: GroupNorm) -> Tensor:
+    """x [B, C, h, w] normed by groups of channels, through SiLU → like x."""
+    result: Tensor = _of(x).group_norm_silu(x, norm)
+    return result
 
 
 def is_fast(x: Tensor) -> bool:
@@ -92,9 +97,11 @@ def _of(x: Tensor) -> ModuleType:
 
 __all__ = [
     "Branch",
+    "GroupNorm",
     "Norm",
     "gated_norm",
     "gelu_linear",
+    "group_norm_silu",
     "is_fast",
     "linear",
     "modulated_norm",

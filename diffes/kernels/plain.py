@@ -1,4 +1,5 @@
-"""The operators of a denoiser's step, defined in torch: what CPUs run, and what ONNX graphs are traced from.
+"""The operators of a denoiser's step and of a VAE's decoder, defined in torch: what CPUs run, and what ONNX graphs are
+traced from.
 
 A transformer block is two halves. Each reads a modulated norm of the residual stream x and adds a gated branch to it;
 so one operator, `gated_norm`, ends a half and makes the entry of the next one.
@@ -32,6 +33,15 @@ class Branch(NamedTuple):
     offset: Tensor
     inputs: Tensor | None = None
     weight: Tensor | None = None
+
+
+class GroupNorm(NamedTuple):
+    """A norm of `groups` equal groups of neighbouring channels, times `weight`, plus `bias`, both [C]."""
+
+    groups: int
+    weight: Tensor
+    bias: Tensor
+    eps: float
 
 
 def modulated_norm(x: Tensor, norm: Norm) -> Tensor:
@@ -74,3 +84,8 @@ def self_attention(qkv: Tensor, images: tuple[int, int], head_dim: int) -> Tenso
     q, k, v = (part.squeeze(0) for part in parts)
     mixed = F.scaled_dot_product_attention(q, k, v)
     return mixed.transpose(1, 2).contiguous().view(rows * tokens, -1)
+
+
+def group_norm_silu(x: Tensor, norm: GroupNorm) -> Tensor:
+    """x [B, C, h, w] normed, through SiLU → like x."""
+    return F.silu(F.group_norm(x, norm.groups, norm.weight, norm.bias, norm.eps))

@@ -13,7 +13,8 @@ import torch
 from torch import Tensor
 
 from diffes.architectures import Architecture
-from diffes.backends.recorded import RecordedSteps, fastest_recorder
+from diffes.backends.calls import RecordedCalls, alone, step_inputs
+from diffes.backends.recorder import fastest_recorder
 from diffes.bundle import Bundle
 from diffes.checkpoint import Checkpoint
 from diffes.devices import device_named
@@ -91,9 +92,9 @@ class TorchStand:
         if self._record is None:
             conditions = {name: value for name, value in self._inputs.items() if name != "latents"}
             return lambda: self._model.denoise(plan, self._inputs["latents"], conditions)
-        place = self._model.device, self._model.dtype
-        steps = RecordedSteps({plan: denoiser}, self._shapes, place, self._record)
-        return torch.inference_mode()(lambda: steps(plan, self._inputs))
+        inputs = step_inputs(self._shapes, self._model.dtype)
+        steps = RecordedCalls({plan: alone(denoiser)}, inputs, self._model.device, self._record)
+        return torch.inference_mode()(lambda: steps(plan, self._inputs)[0])
 
 
 def example_inputs(model: PrunedModel, batch: int) -> tuple[Tensor, dict[str, Tensor]]:

@@ -22,6 +22,8 @@ def warm_up(bundle: Bundle, backend: Backend, batch: int, clock: Callable[[], fl
     began = clock()
     seconds: dict[str, dict[int, float]] = {subgraph.id: {} for subgraph in bundle.manifest.subgraphs}
     generator = torch.Generator().manual_seed(0)
+    for rows in sorted(_conditioned(bundle)):
+        backend.condition(torch.zeros(rows), torch.zeros(rows, dtype=torch.int64))
     for rows in warm_rows(batch, backend.buckets):
         latents = torch.randn(rows, *bundle.architecture.latent_shape, generator=generator)
         timesteps = torch.full((rows,), float(bundle.trajectory(1).timesteps[0]))
@@ -49,6 +51,12 @@ def warm_rows(batch: int, buckets: Sequence[int] = ()) -> Sequence[int]:
     if not buckets:
         return sorted({*_powers(most), batch, most})
     return [rows for rows, below in zip(buckets, (0, *buckets), strict=False) if below < most]
+
+
+def _conditioned(bundle: Bundle) -> set[int]:
+    """Rows of the conditions of requests that ask for a schedule's own steps, guided or not."""
+    steps = {schedule.sampler.steps for schedule in bundle.manifest.schedules.values()}
+    return {branches * count for count in steps for branches in (1, 2)}
 
 
 def _powers(most: int) -> Iterator[int]:

@@ -1,0 +1,123 @@
+"""How a backend in torch's tensors calls its graphs: as they are, or recorded once per (graph, bucket) and replayed.
+
+A recording reads and writes fixed addresses. Inputs are copied into one set of buffers a bucket, which all graphs of
+one kind share, since only one of them runs at a time.
+"""
+
+from collections.abc import Callable, Hashable, Mapping, Sequence
+from typing import Generic, NamedTuple, Protocol, TypeVar
+
+import torch
+from torch import Tensor
+
+from diffes.backends.buckets import BUCKETS, Piece, pieces
+from diffes.backends.recorder import Outputs, Recorder, Run
+
+Key = TypeVar("Key", bound=Hashable)
+Asked = TypeVar("Asked", bound=Hashable, contravariant=True)
+
+
+class Input(NamedTuple):
+    """What a call reads by one name: its shape without rows, and its type."""
+
+    shape: Sequence[int]
+    dtype: torch.dtype
+
+
+class Calls(Protocol[Asked]):
+    """Graphs by key (subgraph ids or plans) that have the same inputs by name."""
+
+    def __call__(self, key: Asked, inputs: Mapping[str, Tensor], /) -> Outputs:
+        """One call on `inputs` [B, ...] by name → outputs [B, ...] on the device, new tensors."""
+
+
+class PlainCalls(Generic[Key]):
+    """Run as they come, in pieces of at most `most` rows (None: whole)."""
+
+    def __init__(
+        self,
+        calls: Mapping[Key, Callable[..., Outputs]],
+        inputs: Mapping[str, Input],
+        device: torch.device,
+        *,
+        most: int | None = None,
+        dtype: torch.dtype | None = torch.float32,
+    ) -> None:
+        self._calls = calls
+        self._inputs = inputs
+        self._device = device
+        self._most = most
+        self._dtype = dtype
+
+    def __call__(self, key: Key, inputs: Mapping[str, Tensor]) -> Outputs:
+        """One call on `inputs` [B, ...] by name → outputs [B, ...] on the device."""
+        placed = {name: inputs[name].to(self._device, given.dtype) for name, given in self._inputs.items()}
+        parts = {name: value.split(self._most or len(value)) for name, value in placed.items()}
+        done = [self._calls[key](**dict(zip(parts, each, strict=True))) for each in zip(*parts.values(), strict=True)]
+        return [output.to(self._dtype or output.dtype) for output in joined(done)]
+
+
+class RecordedCalls(Generic[Key]):
+    """Each recorded when it is first asked for at a bucket."""
+
+    def __init__(
+        self,
+        calls: Mapping[Key, Callable[..., Outputs]],
+        inputs: Mapping[str, Input],
+        device: torch.device,
+        record: Recorder,
+        *,
+        buckets: Sequence[int] = BUCKETS,
+        dtype: torch.dtype | None = torch.float32,
+    ) -> None:
+        self._calls = calls
+        self._inputs = inputs
+        self._device = device
+        self._record = record
+        self._buckets = buckets
+        self._dtype = dtype
+        self._buffers: dict[int, dict[str, Tensor]] = {}
+        self._replays: dict[tuple[Key, int], Run] = {}
+
+    def __call__(self, key: Key, inputs: Mapping[str, Tensor]) -> Outputs:
+        """One call on `inputs` [B, ...] by name → outputs [B, ...] on the device, new tensors."""
+        rows = len(next(iter(inputs.values())))
+        return joined([self._piece(key, inputs, piece) for piece in pieces(rows, self._buckets)])
+
+    def _piece(self, key: Key, inputs: Mapping[str, Tensor], piece: Piece) -> Outputs:
+        rows = piece.end - piece.start
+        for name, buffer in self._buffers_of(piece.bucket).items():
+            buffer[:rows].copy_(inputs[name][piece.start : piece.end], non_blocking=True)
+        outputs = self._replay(key, piece.bucket)()
+        # copies: the next call writes over what this one left
+        return [output[:rows].to(self._dtype or output.dtype, copy=True) for output in outputs]
+
+    def _buffers_of(self, bucket: int) -> dict[str, Tensor]:
+        """Rows that no piece has filled yet are zeros, and later those of an earlier call: finite, and never read."""
+        if bucket not in self._buffers:
+            self._buffers[bucket] = {
+                name: torch.zeros(bucket, *given.shape, device=self._device, dtype=given.dtype)
+                for name, given in self._inputs.items()
+            }
+        return self._buffers[bucket]
+
+    def _replay(self, key: Key, bucket: int) -> Run:
+        if (key, bucket) not in self._replays:
+            call, buffers = self._calls[key], self._buffers_of(bucket)
+            self._replays[key, bucket] = self._record(lambda: call(**buffers))
+        return self._replays[key, bucket]
+
+
+def step_inputs(shapes: Mapping[str, Sequence[int]], dtype: torch.dtype) -> dict[str, Input]:
+    """Of denoisers: `shapes` by name, all of one type."""
+    return {name: Input(shape, dtype) for name, shape in shapes.items()}
+
+
+def alone(call: Callable[..., Tensor]) -> Callable[..., Outputs]:
+    """A call whose one output is not in a sequence."""
+    return lambda **inputs: (call(**inputs),)
+
+
+def joined(pieces: Sequence[Outputs]) -> Outputs:
+    """Outputs of pieces as those of the whole."""
+    return pieces[0] if len(pieces) == 1 else [torch.cat(parts) for parts in zip(*pieces, strict=True)]
