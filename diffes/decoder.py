@@ -5,26 +5,10 @@ from typing import Any
 
 import torch
 from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
-from diffusers.models.autoencoders.vae import Decoder
-from diffusers.models.resnet import ResnetBlock2D
 from torch import Tensor, nn
 
 from diffes import kernels
 from diffes.errors import CheckpointError
-from diffes.kernels import GroupNorm
-
-
-class GroupNormSilu(nn.Module):
-    """A group norm and the SiLU that follows it; its tensors have the norm's names."""
-
-    def __init__(self, norm: nn.GroupNorm) -> None:
-        super().__init__()
-        self.weight, self.bias = norm.weight, norm.bias
-        self._groups, self._eps = norm.num_groups, norm.eps
-
-    def forward(self, x: Tensor) -> Tensor:
-        """x [B, C, h, w] → like x."""
-        return kernels.group_norm_silu(x, GroupNorm(self._groups, self.weight, self.bias, self._eps))
 
 
 class LatentDecoder(nn.Module):
@@ -42,7 +26,7 @@ class LatentDecoder(nn.Module):
             vae = AutoencoderKL.from_config(dict(config))
         self.scale = float(vae.config.scaling_factor)
         self.shift = float(vae.config.shift_factor or 0.0)
-        self.decoder = _with_norms_fused(vae.decoder)
+        self.decoder = vae.decoder
         self.post_quant_conv = vae.post_quant_conv
         missing = set(self.state_dict()) - set(state)
         if missing:
@@ -55,18 +39,13 @@ class LatentDecoder(nn.Module):
         latents = latents / self.scale + self.shift
         if self.post_quant_conv is not None:
             latents = self.post_quant_conv(latents)
-        if kernels.is_fast(latents):  # convolutions are, and our norms
-            latents = latents.contiguous(memory_format=torch.channels_last)
+        return self._decoded(latents).clamp(-1, 1)
+
+    def _decoded(self, latents: Tensor) -> Tensor:
+        if kernels.is_fast(latents):
+            from diffes.kernels import decoder  # needs Triton, which only GPUs do
+
+            if decoder.fits(self.decoder):
+                return decoder.decode(self.decoder, latents)
         images: Tensor = self.decoder(latents)
-        return images.clamp(-1, 1)
-
-
-def _with_norms_fused(decoder: Decoder) -> Decoder:
-    """diffusers' decoder with the SiLU of every norm in one operator with it."""
-    for block in list(decoder.modules()):
-        if isinstance(block, ResnetBlock2D) and isinstance(block.nonlinearity, nn.SiLU):
-            block.norm1, block.norm2 = GroupNormSilu(block.norm1), GroupNormSilu(block.norm2)
-            block.nonlinearity = nn.Identity()
-    if isinstance(decoder.conv_norm_out, nn.GroupNorm):
-        decoder.conv_norm_out, decoder.conv_act = GroupNormSilu(decoder.conv_norm_out), nn.Identity()
-    return decoder
+        return images

@@ -197,7 +197,7 @@ class Loop:
 
     def _checked(self, flight: Flight) -> list[Move]:
         """The moves whose output was finite; the requests of the others fail."""
-        sound = flight.finite.tolist()
+        sound = flight.finite.all(1).tolist()
         for move in (move for move, good in zip(flight.moves, sound, strict=True) if not good):
             where = f"stage {move.stage.stage} failed on subgraph {flight.key.subgraph}"
             error = EngineError(where, reason="not_finite", expected="finite values", found="NaN or infinity")

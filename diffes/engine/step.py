@@ -9,13 +9,13 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from diffes import kernels
 from diffes.backends.base import Backend
 from diffes.engine.job import ImageState, Job
 from diffes.engine.observer import StageOf
 from diffes.engine.scheduling import BatchKey
 from diffes.engine.timeline import Mark, Timeline
 from diffes.rollout import seeded_noise
-from diffes.sampling import advance, guide
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +45,7 @@ class Flight:
 
     key: BatchKey
     moves: tuple[Move, ...]
-    finite: Tensor  # [B] on the CPU, once it has landed
+    finite: Tensor  # [B, parts] on the CPU, once it has landed
     began: Mark
     ended: Mark
     landed: Mark
@@ -92,20 +92,18 @@ def launch(backend: Backend, batch: Sequence[ImageState], timeline: Timeline) ->
     """
     key = batch[0].key
     columns = torch.stack([image.coefficients for image in batch])  # [B, 8]
-    scale, guidance = (columns[:, place].view(-1, 1, 1, 1) for place in range(2))
     latents = torch.stack([image.latents for image in batch])
-    rows = latents * scale
+    rows = latents * columns[:, 0].view(-1, 1, 1, 1)
     rows = torch.cat([rows, rows]) if key.guided else rows
     conditions = _conditions(batch, branches=2 if key.guided else 1)
     began = timeline.mark()
     out = backend.denoise(key.subgraph, rows, conditions)
     ended = timeline.mark()
-    out = guide(out.to(latents), guidance) if key.guided else out.to(latents)
-    finite = timeline.to_host(out.isfinite().flatten(1).all(1))
     before = torch.stack([image.clean for image in batch])
-    after, clean = advance(columns[:, 2:], key.clip, latents, out, before)
+    done = kernels.guided_advance(columns[:, 1:], key.clip, latents, out, before, guided=key.guided)
+    finite = timeline.to_host(done.finite)
     landed = timeline.mark()
-    moves = [_moved(*each) for each in zip(batch, after.unbind(0), clean.unbind(0), strict=True)]
+    moves = [_moved(*each) for each in zip(batch, done.latents.unbind(0), done.clean.unbind(0), strict=True)]
     return Flight(key, tuple(moves), finite, began, ended, landed)
 
 

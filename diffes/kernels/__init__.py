@@ -1,10 +1,12 @@
-"""The operators of a step and of a VAE's decoder. plain.py defines them; on a GPU, in arithmetic that may round,
-cuda.py is faster. Elsewhere they are the plain ones, and in a graph those that the runtime it is traced for has.
+"""The operators of a step. plain.py defines them; on a GPU, in arithmetic that may round, cuda.py is faster.
+
+Elsewhere they are the plain ones, and in a graph those that the runtime it is traced for has.
 """
 
 from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
+from importlib.util import find_spec
 from types import ModuleType
 
 import torch
@@ -12,7 +14,7 @@ from torch import Tensor
 
 from diffes.errors import BackendError
 from diffes.kernels import plain
-from diffes.kernels.plain import Branch, GroupNorm, Norm, value_of
+from diffes.kernels.plain import Advanced, Branch, Norm, value_of
 from diffes.precision import rounds_to_tf32
 
 _ROUNDED = (torch.bfloat16, torch.float16)
@@ -51,10 +53,20 @@ def self_attention(qkv: Tensor, images: tuple[int, int], head_dim: int) -> Tenso
     return mixed
 
 
-def group_norm_silu(x: Tensor, norm: GroupNorm) -> Tensor:
-    """x [B, C, h, w] normed by groups of channels, through SiLU → like x."""
-    result: Tensor = _of(x).group_norm_silu(x, norm)
-    return result
+def guided_advance(
+    coefficients: Tensor, clip: float, x: Tensor, out: Tensor, before: Tensor, *, guided: bool
+) -> Advanced:
+    """Guidance and one step of a sampler, for rows that may stand at different steps.
+
+    `coefficients` [B, 7] are guidance and the six of sampling.advance; x and `before`, [B, C, h, w] float32, are
+    latents and the x0 before; rows of `out` are [conditional; unconditional] if `guided`. In float32 everywhere: on a
+    GPU that has Triton in one kernel.
+    """
+    if x.is_cuda and find_spec("triton") is not None:
+        from diffes.kernels import advance
+
+        return advance.guided_advance(coefficients, clip, x, out, before, guided=guided)
+    return plain.guided_advance(coefficients, clip, x, out, before, guided=guided)
 
 
 def is_fast(x: Tensor) -> bool:
@@ -96,12 +108,12 @@ def _of(x: Tensor) -> ModuleType:
 
 
 __all__ = [
+    "Advanced",
     "Branch",
-    "GroupNorm",
     "Norm",
     "gated_norm",
     "gelu_linear",
-    "group_norm_silu",
+    "guided_advance",
     "is_fast",
     "linear",
     "modulated_norm",

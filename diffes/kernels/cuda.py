@@ -15,7 +15,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from triton.runtime.errors import OutOfResources
 
 from diffes.files import cache_folder
-from diffes.kernels import attention, group_norms, norms, plain, products
+from diffes.kernels import attention, norms, plain, products
 from diffes.kernels.choice import Choices, fastest
 from diffes.kernels.plain import Branch, Norm
 
@@ -32,7 +32,6 @@ _ATTENTION_TILES = (
 )  # queries, keys, warps
 
 modulated_norm = norms.modulated_norm
-group_norm_silu = group_norms.group_norm_silu
 
 
 def gated_norm(x: Tensor, gate: Tensor, branch: Branch, norm: Norm) -> tuple[Tensor, Tensor]:

@@ -1,5 +1,4 @@
-"""The operators of a denoiser's step and of a VAE's decoder, defined in torch: what CPUs run, and what ONNX graphs are
-traced from.
+"""The operators of a denoiser's step, defined in torch: what CPUs run, and what ONNX graphs are traced from.
 
 A transformer block is two halves. Each reads a modulated norm of the residual stream x and adds a gated branch to it;
 so one operator, `gated_norm`, ends a half and makes the entry of the next one.
@@ -10,6 +9,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 from torch.nn import functional as F
+
+from diffes.sampling import advance, guide
 
 
 class Norm(NamedTuple):
@@ -35,13 +36,12 @@ class Branch(NamedTuple):
     weight: Tensor | None = None
 
 
-class GroupNorm(NamedTuple):
-    """A norm of `groups` equal groups of neighbouring channels, times `weight`, plus `bias`, both [C]."""
+class Advanced(NamedTuple):
+    """What a step left: latents and x0 [B, C, h, w] float32, and whether what it was told is finite, [B, any]."""
 
-    groups: int
-    weight: Tensor
-    bias: Tensor
-    eps: float
+    latents: Tensor
+    clean: Tensor
+    finite: Tensor
 
 
 def modulated_norm(x: Tensor, norm: Norm) -> Tensor:
@@ -86,6 +86,15 @@ def self_attention(qkv: Tensor, images: tuple[int, int], head_dim: int) -> Tenso
     return mixed.transpose(1, 2).contiguous().view(rows * tokens, -1)
 
 
-def group_norm_silu(x: Tensor, norm: GroupNorm) -> Tensor:
-    """x [B, C, h, w] normed, through SiLU → like x."""
-    return F.silu(F.group_norm(x, norm.groups, norm.weight, norm.bias, norm.eps))
+def guided_advance(
+    coefficients: Tensor, clip: float, x: Tensor, out: Tensor, before: Tensor, *, guided: bool
+) -> Advanced:
+    """sampling.guide, where rows of `out` are [conditional; unconditional], and sampling.advance.
+
+    `coefficients` [B, 7] float32 are guidance and the six of `advance`; x and `before` are [B, C, h, w] float32.
+    """
+    out = out.to(x)
+    if guided:
+        out = guide(out, coefficients[:, 0].view(-1, 1, 1, 1))
+    finite = out.isfinite().flatten(1).all(1, keepdim=True)
+    return Advanced(*advance(coefficients[:, 1:], clip, x, out, before), finite)

@@ -13,7 +13,7 @@ import triton
 from triton.backends.compiler import GPUTarget
 from triton.compiler import ASTSource
 
-from diffes.kernels import attention, cuda, group_norms, norms
+from diffes.kernels import attention, channels_last, cuda, norms
 
 _TARGET = GPUTarget("cuda", 90, 32)
 _HALF = "*bf16"
@@ -62,33 +62,41 @@ def gated_norm() -> dict[str, int]:
     return compiled(norms._gated_norm_row, types, constants, warps=1, multiples_of_16=("tokens", "width", *strides))
 
 
-def group_norm() -> dict[str, dict[str, int]]:
+def between_convolutions() -> dict[str, dict[str, int]]:
     """Of 256 channels in 32 groups, and of 512."""
-    sums = {**dict.fromkeys(("means", "squares"), "*fp32"), "pixels": "i32", "channels": "i32"}
-    scales = dict.fromkeys(("centre", "scale"), "*fp32")
-    both = sums | scales | {"weight": _HALF, "runs": "i32", "eps": "fp32"}
-    once = scales | {"x": _HALF, "bias": _HALF, "out": _HALF, "pixels": "i32", "channels": "i32"}
-    aligned = ("pixels", "channels")
+    whole = {"pixels": "i32", "channels": "i32"}
+    sums = whole | dict.fromkeys(("means", "squares"), "*fp32")
+    scales = whole | dict.fromkeys(("centre", "scale"), "*fp32")
     found = {}
     for wide in (256, 512):
-        tile = {"PIXELS": group_norms._TILE // wide, "WIDTH": wide}
-        group = {"GROUP": wide // 32, "PIXELS": tile["PIXELS"], "RUNS": 32 * group_norms._RUNS // wide}
-        warps = group_norms._WARPS
-        kernels = {
-            "sums": (group_norms._sum_runs, {"x": _HALF, **sums}, tile),
-            "scales": (group_norms._mean_and_scale, both, {**group, "WIDTH": wide // 32}),
-            "apply": (group_norms._apply_silu, once, tile),
-        }
-        for name, (kernel, types, constants) in kernels.items():
-            found[f"group_norm {wide} {name}"] = compiled(
-                kernel, types, constants, warps=warps, multiples_of_16=aligned
+        tile = {"PIXELS": channels_last._TILE // wide, "WIDTH": wide}
+        run = {"GROUP": wide // 32, "PIXELS": 8 * tile["PIXELS"], "RUNS": 32 * channels_last._ADDED // wide}
+        kernels = [
+            (channels_last._sum_runs, {"x": _HALF, **sums}, {"TILES": 8, **tile}),
+            (
+                channels_last._mean_and_scale,
+                {**sums, **scales, "weight": _HALF, "runs": "i32", "eps": "fp32"},
+                {**run, "WIDTH": wide // 32},
+            ),
+            (channels_last._apply_silu, {**scales, **dict.fromkeys(("x", "bias", "out"), _HALF)}, tile),
+            (
+                channels_last._sum_of_three,
+                {**whole, **dict.fromkeys(("x", "bias", "skip", "out"), _HALF)},
+                {"SKIP": True, **tile},
+            ),
+            (channels_last._four_of_each, {**whole, "x": _HALF, "out": _HALF, "columns": "i32"}, tile),
+        ]
+        for kernel, types, constants in kernels:
+            name = f"{kernel.fn.__name__}, {wide} channels"
+            found[name] = compiled(
+                kernel, types, constants, warps=channels_last._WARPS, multiples_of_16=("pixels", "channels")
             )
     return found
 
 
 def main() -> None:
     """Compile and print."""
-    found = {"gated_norm": gated_norm(), **group_norm()}
+    found = {"gated_norm": gated_norm(), **between_convolutions()}
     found |= {"x".join(map(str, tile)): self_attention(*tile) for tile in cuda._ATTENTION_TILES}
     print(json.dumps(found))  # noqa: T201
 

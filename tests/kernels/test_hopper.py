@@ -32,6 +32,6 @@ def test_every_kernel_fits_a_block_and_spills_nothing(made: dict[str, dict[str, 
 
 def test_products_run_on_tensor_cores_fed_while_they_multiply(made: dict[str, dict[str, int]]) -> None:
     for name, kernel in made.items():
-        if "norm" not in name:
+        if name[0].isdigit():  # attention, by its tile
             assert kernel["products"] > 0, name
             assert kernel["copies"] > 0, name
