@@ -133,6 +133,11 @@ class ImageState:
         return self.job.path.keys[self.step]
 
     @property
+    def request(self) -> object:
+        """Whose it is."""
+        return self.job
+
+    @property
     def alone(self) -> bool:
         """Whether it shares its steps with nobody."""
         return self.job.request.deterministic

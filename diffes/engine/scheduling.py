@@ -40,6 +40,10 @@ class Standing(Protocol):
         """What its next step needs."""
 
     @property
+    def request(self) -> object:
+        """Whose it is: images of one request are answered together."""
+
+    @property
     def alone(self) -> bool:
         """Whether it shares its steps with nobody, so that its bits depend on nobody."""
 
@@ -83,7 +87,8 @@ class StageScheduler:
     """The policy's leader goes, and with it others on its key, as many as shorten the wait of all.
 
     Who took a step together goes on together: of a group that was divided the smaller part would take all its further
-    steps for few. Who has not begun yet may be divided.
+    steps for few. Who has not begun yet may be divided, but the leader takes its request's other images along: that is
+    answered when the last of them is done.
     """
 
     policy: Policy
@@ -99,11 +104,20 @@ class StageScheduler:
             return [leader]
         first, *others = _groups([image for image in running if image.key == leader.key and not image.alone], leader)
         if leader.step == 0:
-            first, others = first[:1], [first[1:], *others]
-        batch = first[: self.most]
+            begin = self._beginning(first)
+            inside = set(map(id, begin))
+            first, others = begin, [[image for image in first if id(image) not in inside], *others]
+        batch = [*first[: self.most]]
         for group in filter(None, others):
             batch += self._company(batch, group, len(running) + situation.waiting, situation.load)
         return batch
+
+    def _beginning(self, crowd: Sequence[Image]) -> Sequence[Image]:
+        """The first of those who have not begun, with all of its request if they cost less together."""
+        leader = crowd[0]
+        own = [image for image in crowd if image.request is leader.request][: self.most]
+        together = self.costs.remaining(leader.keys, 0, len(own)) < self.costs.remaining(leader.keys, 0)
+        return own if together else crowd[:1]
 
     def _company(self, batch: Sequence[Image], group: Sequence[Image], inside: int, load: float) -> Sequence[Image]:
         """Those of a group who go with the batch: all or none, unless none of them and of the batch has begun."""
@@ -116,13 +130,13 @@ class StageScheduler:
         return group[:more] if divisible or more == len(group) else []
 
 
-def _groups(images: Sequence[Image], leader: Image) -> list[list[Image]]:
+def _groups(images: Sequence[Image], leader: Image) -> list[Sequence[Image]]:
     """Those who took their last step together, and those who have taken none; the leader's first, itself in front."""
     groups: dict[tuple[int, int, int], list[Image]] = {}
     for image in sorted(images, key=lambda image: image is not leader):
         taken = (id(image.keys), image.step, image.passed_over) if image.step else (0, 0, 0)
         groups.setdefault(taken, []).append(image)
-    return list(groups.values())
+    return [*groups.values()]
 
 
 _HORIZON = 400.0  # images' time by themselves, over which what comes is taken to stay as it is

@@ -13,12 +13,13 @@ from diffes.engine.scheduling import BatchKey, Scheduler, Situation
 
 @dataclass(eq=False, slots=True)
 class Arrival:
-    """One image: when it comes, the keys of its steps, and how far it is."""
+    """One image: when it comes, the keys of its steps, and how far it is. Those of one request share `request`."""
 
     at: float
     keys: tuple[BatchKey, ...]
     due: float = inf
     alone: bool = False
+    request: object = field(default_factory=object)
     step: int = 0
     passed_over: int = 0
     done_at: float = field(default=inf)

@@ -1,6 +1,6 @@
 """Loads of images on paths of any shape, for properties that must hold whatever comes."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from math import inf
 
 from hypothesis import strategies as st
@@ -42,6 +42,7 @@ class At:
     due: float = inf
     alone: bool = False
     passed_over: int = 0
+    request: object = field(default_factory=object)
 
     @property
     def key(self) -> BatchKey:
@@ -53,7 +54,7 @@ paths = st.lists(st.sampled_from(SUBGRAPHS), min_size=1, max_size=8).map(lambda 
 
 @st.composite
 def loads(draw: st.DrawFn) -> list[Arrival]:
-    """Up to ten images, in order of their coming, on up to three paths; some alone, some due."""
+    """Up to ten images, in order of their coming, on up to three paths; some alone, some due, some of one request."""
     ways = draw(st.lists(paths, min_size=1, max_size=3))
     count = draw(st.integers(1, 10))
     times = sorted(draw(st.lists(st.floats(0, 20), min_size=count, max_size=count)))
@@ -63,6 +64,7 @@ def loads(draw: st.DrawFn) -> list[Arrival]:
             draw(st.sampled_from(ways)),
             due=draw(st.sampled_from([float("inf"), at + 5.0])),
             alone=draw(st.booleans()) and draw(st.booleans()),
+            request=draw(st.sampled_from(["one", "other", object()])),
         )
         for at in times
     ]

@@ -155,3 +155,11 @@ def test_those_who_met_at_a_step_are_two_groups_until_they_take_one_together() -
     group, other = [At(3) for _ in range(3)], [At(3, passed_over=1) for _ in range(2)]
     assert chosen([*group, *other], constant(a=1)) == group
     assert chosen([*group, other[0]], constant(a=1)) == [*group, other[0]]
+
+
+def test_images_of_one_request_begin_together_if_that_costs_less() -> None:
+    own, other = [At(0, request="own") for _ in range(4)], At(0)
+    assert chosen([*own, other]) == own
+    assert chosen([*own, other], constant(a=1)) == own  # four is all that there is room for
+    assert chosen([*own, other], proportional(a=1, b=1, c=1, d=1)) == own[:1]
+    assert chosen([*own, other], most=3) == own[:3]

@@ -13,7 +13,7 @@ import triton
 from triton.backends.compiler import GPUTarget
 from triton.compiler import ASTSource
 
-from diffes.kernels import attention, channels_last, cuda, norms
+from diffes.kernels import advance, attention, channels_last, cuda, norms
 
 _TARGET = GPUTarget("cuda", 90, 32)
 _HALF = "*bf16"
@@ -94,9 +94,17 @@ def between_convolutions() -> dict[str, dict[str, int]]:
     return found
 
 
+def advanced() -> dict[str, int]:
+    """Of guided rows."""
+    pointers = dict.fromkeys(("x", "out", "before", "coefficients", "after", "clean"), "*fp32") | {"finite": "*i8"}
+    types = pointers | dict.fromkeys(("rows", "size", "stride"), "i32") | {"clip": "fp32"}
+    constants = {"GUIDED": True, "CLIPPED": True, "BLOCK": advance._BLOCK}
+    return compiled(advance._advance_block, types, constants, warps=4, multiples_of_16=("size",))
+
+
 def main() -> None:
     """Compile and print."""
-    found = {"gated_norm": gated_norm(), **between_convolutions()}
+    found = {"gated_norm": gated_norm(), "advance": advanced(), **between_convolutions()}
     found |= {"x".join(map(str, tile)): self_attention(*tile) for tile in cuda._ATTENTION_TILES}
     print(json.dumps(found))  # noqa: T201
 
