@@ -28,12 +28,14 @@ from diffes.serving.runtime import Runtime
 from diffes.serving.scrape import known_endpoints_only
 from diffes.serving.settings import Settings, WorkerSettings
 from diffes.serving.tracing import tracing_wanted
+from diffes.serving.untimed import leave_requests_untimed
 from diffes.serving.watchdog import Watchdog
 
 usage_stats.do_not_track.cache_clear()
+leave_requests_untimed()
 
 _PROBES = ("/livez", "/readyz", "/healthz", "/metrics")
-_SECONDS = 3600.0  # to the first byte; far above what a full queue takes
+_SECONDS = 3600.0  # BentoML wants a limit, and clients of its own ask for it; here nothing keeps it (untimed.py)
 _REQUESTS = 4096  # at once; far above the engine's queue
 
 
