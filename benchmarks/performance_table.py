@@ -6,7 +6,8 @@ Reads what `diffes bench compare` left in benchmarks/results/performance/NAME.js
 `diffes bench memory` left in benchmarks/results/memory/, all in one table at memory. What images_per_second.py left in
 benchmarks/results/images/NAME.json stands at images_NAME; what serving_load.py left in benchmarks/results/serving/ at
 serving_NAME, load by load, at capacity_NAME, scheduler by scheduler, and at simulated_NAME, by simulation; what
-engine_gap.py left in benchmarks/results/serving_gap/ at gap_NAME.
+engine_gap.py left in benchmarks/results/serving_gap/ at gap_NAME; what decoding.py left in benchmarks/results/decoding/
+at decoding_NAME.
 """
 
 import argparse
@@ -133,6 +134,31 @@ def _quartiles(values: NDArray[np.float64]) -> str:
     return f"{middle:.2f} ({low:.2f}–{high:.2f})"
 
 
+def decoding_table(result: dict[str, Any]) -> str:
+    """Milliseconds by run and images decoded at once, how many times faster than the others that is, and errors."""
+    decoded = {(each["name"], each["images"]): each for each in result["decoded"]}
+    names, counts = (list(dict.fromkeys(each[key] for each in result["decoded"])) for key in ("name", "images"))
+    rows = [
+        [
+            name,
+            *("{1:.2f} ({0:.2f}–{2:.2f})".format(*decoded[name, count]["ms"]) for count in counts),
+            " / ".join(
+                f"{decoded['diffusers', count]['ms'][1] / decoded[name, count]['ms'][1]:.2f}" for count in counts
+            ),
+            f"{max(decoded[name, count]['error'] for count in counts):.2g}",
+        ]
+        for name in names
+    ]
+    heads = ["runs", *(f"{count} at once, ms" for count in counts), "times diffusers", "largest error"]
+    machine, versions = result["machine"], versions_of(result["machine"])
+    rounds = min(each["rounds"] for each in result["decoded"])
+    conditions = (
+        f"{machine['device']}, {result['dtype']}, {versions}. Medians (quartiles) of {rounds} rounds or more; errors"
+        " from diffusers' own in float32, of images from -1 to 1."
+    )
+    return f"{markdown(heads, rows)}\n\n{conditions}"
+
+
 def headline_table(result: dict[str, Any]) -> str:
     """Few runs: milliseconds of a step, and how many times faster than the peer's dense one."""
     steps: list[Step] = result["steps"]
@@ -163,6 +189,7 @@ def main() -> None:
     parser.add_argument("--images", type=Path, default=Path("benchmarks/results/images"))
     parser.add_argument("--serving", type=Path, default=Path("benchmarks/results/serving"))
     parser.add_argument("--gaps", type=Path, default=Path("benchmarks/results/serving_gap"))
+    parser.add_argument("--decoding", type=Path, default=Path("benchmarks/results/decoding"))
     parser.add_argument("--document", type=Path, default=Path("docs/performance.md"))
     parser.add_argument("--readme", type=Path, default=Path("README.md"))
     parser.add_argument("--headline", default="h200_bfloat16", help="the result that the README shows")
@@ -184,6 +211,8 @@ def main() -> None:
             tables[f"simulated_{path.stem}"] = simulated_table(result)
     for path in sorted(options.gaps.glob("*.json")):
         tables[f"gap_{path.stem}"] = gap_table(json.loads(path.read_text()))
+    for path in sorted(options.decoding.glob("*.json")):
+        tables[f"decoding_{path.stem}"] = decoding_table(json.loads(path.read_text()))
     write_tables(options.document, tables, check=options.check)
     headline = options.results / f"{options.headline}.json"
     if headline.exists():

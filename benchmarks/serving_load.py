@@ -34,7 +34,7 @@ from diffes.engine.observer import Silent, StepReport
 from diffes.engine.path import find_path
 from diffes.engine.policies import POLICIES, OldestFirst, scheduler_named
 from diffes.engine.request import Limits, Request, resolve
-from diffes.engine.scheduling import Image, Scheduler, Situation, StageScheduler
+from diffes.engine.scheduling import BatchKey, Image, Scheduler, Situation, StageScheduler
 from diffes.engine.simulation import Arrival, simulate
 from diffes.files import write_text_atomically
 from diffes.serving.warmup import spare_what_stays, warm_up
@@ -167,16 +167,49 @@ def side_by_side(
     return [{"scheduler": name, **each} for name, each in told.items()]
 
 
-def by_costs(trial: Trial, scheduler: Scheduler, load: float, slacks: Sequence[float]) -> Felt:
-    """What many more requests would feel if steps cost what they did before the first request, and nothing else did."""
+def path_of(trial: Trial) -> tuple[BatchKey, ...]:
+    """What the steps of a request need."""
     asked = trial.request(0)
     resolved = resolve(asked, trial.bundle, Limits())
-    keys = find_path(trial.bundle, resolved.schedule, resolved.steps, resolved.guidance != 1).keys
+    return find_path(trial.bundle, resolved.schedule, resolved.steps, resolved.guidance != 1).keys
+
+
+def as_one_stage(keys: tuple[BatchKey, ...], costs: StepCosts) -> tuple[BatchKey, ...]:
+    """As many steps that all need what the one whose cost is nearest to their average does."""
+    average = costs.remaining(keys, 0) / len(keys)
+    nearest = min(keys, key=lambda key: abs(costs.seconds(key.subgraph, key.rows(1)) - average))
+    return (nearest,) * len(keys)
+
+
+def by_costs(
+    trial: Trial, keys: tuple[BatchKey, ...], scheduler: Scheduler, load: float, slacks: Sequence[float]
+) -> Felt:
+    """What many more requests would feel if steps cost what they did before the first request, and nothing else did."""
     alone = trial.costs.remaining(keys, 0)
     arrivals = [Arrival(at, keys) for at in poisson(load / alone, _SIMULATED * alone / load, 0)]
     batches = simulate(arrivals, scheduler, trial.costs, load)
     latencies = np.array([arrival.latency for arrival in arrivals])
     return felt(latencies, alone, slacks) | {"images_a_step": float(np.mean([len(batch) for batch in batches]))}
+
+
+def simulations(
+    trial: Trial,
+    makers: Mapping[str, Callable[[], Scheduler]],
+    loads: Sequence[float],
+    serial_up_to: float,
+    slacks: Sequence[float],
+) -> list[dict[str, Any]]:
+    """Every scheduler at each load; and ours if any two images might share a step: what stages take from it."""
+    keys = path_of(trial)
+    told = {name: (keys, make) for name, make in makers.items()}
+    ours = next(name for name in makers if name not in PEERS)
+    told[f"{ours}, were it one stage"] = as_one_stage(keys, trial.costs), makers[ours]
+    return [
+        {"scheduler": name, "load": load, **by_costs(trial, keys, make(), load, slacks)}
+        for load in loads
+        for name, (keys, make) in told.items()
+        if name != SERIAL or load <= serial_up_to
+    ]
 
 
 def main() -> None:
@@ -224,12 +257,7 @@ def main() -> None:
                     stretches[name].append(trial.run(meeting[name](), arrivals))
                 bars.advance(task)
             found += [{"load": load, **each} for each in side_by_side(stretches, alone, slacks)]
-    simulated = [
-        {"scheduler": name, "load": load, **by_costs(trial, make(), load, slacks)}
-        for load in options.load
-        for name, make in makers.items()
-        if name != SERIAL or load <= options.serial_up_to
-    ]
+    simulated = simulations(trial, makers, options.load, options.serial_up_to, slacks)
     result = {
         "machine": asdict(Machine.of(torch.device(options.device), bundle.manifest.dtype)),
         "dtype": bundle.manifest.dtype,

@@ -3,7 +3,6 @@ what engine_gap.py did.
 """
 
 from collections.abc import Sequence
-from itertools import pairwise
 from typing import Any
 
 from serving_statistics import BETTER, PEERS, beside
@@ -91,14 +90,15 @@ def capacity_table(result: dict[str, Any]) -> str:
 
 
 def _borne(measured: Sequence[Measured], slack: float) -> str:
-    """The load at which p99 passes `slack` times alone for the first time, on lines between those measured."""
+    """The load up to which p99 keeps within `slack` times alone, on lines between those measured."""
     points = sorted((each["load"], each["p99"] / each["alone"]) for each in measured)
-    if points[0][1] > slack:
+    kept = [place for place, (_, above) in enumerate(points) if above <= slack]
+    if not kept:
         return f"< {points[0][0]:g}"
-    for (low, below), (high, above) in pairwise(points):
-        if above > slack:
-            return f"{low + (high - low) * (slack - below) / (above - below):.2f}"
-    return f"≥ {points[-1][0]:g}"
+    if kept[-1] == len(points) - 1:
+        return f"≥ {points[-1][0]:g}"
+    (low, below), (high, above) = points[kept[-1]], points[kept[-1] + 1]
+    return f"{low + (high - low) * (slack - below) / (above - below):.2f}"
 
 
 def gap_table(result: dict[str, Any]) -> str:

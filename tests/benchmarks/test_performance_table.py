@@ -36,7 +36,7 @@ def write(folder: Path, results: dict[str, Any], *arguments: str) -> Done:
     document = folder / "performance.md"
     if not document.exists():
         document.write_text(DOCUMENT)
-    kept = {f"--{kind}": folder / kind for kind in ("memory", "images", "serving", "gaps")}
+    kept = {f"--{kind}": folder / kind for kind in ("memory", "images", "serving", "gaps", "decoding")}
     places = "--results", folder, *(word for option in kept.items() for word in option), "--document", document
     return run("benchmarks/performance_table.py", *places, *arguments)
 
@@ -100,6 +100,26 @@ def test_images_are_told_by_the_second_and_beside_diffusers_turn_by_turn(tmp_pat
     assert row(tmp_path, "ours") == ["0.50 (0.50–0.75)", "2.00 (2.00–3.00)", times, times]
     assert (
         "A CPU, 2 threads, float32, torch 2.11; 20 steps, guided. Medians (quartiles) of 3 turns."
+        in (tmp_path / "performance.md").read_text()
+    )
+
+
+def test_decoders_are_told_beside_diffusers(tmp_path: Path) -> None:
+    (tmp_path / "performance.md").write_text("<!-- begin decoding_gpu -->\n<!-- end decoding_gpu -->\n")
+    (tmp_path / "decoding").mkdir()
+    times = {("ours", 1): 2.0, ("ours", 4): 5.0, ("diffusers", 1): 5.0, ("diffusers", 4): 15.0}
+    decoded = [
+        {"name": name, "images": images, "ms": [ms - 1, ms, ms + 1], "error": ms / 100, "rounds": 9 - images}
+        for (name, images), ms in times.items()
+    ]
+    machine = {"device": "A GPU", "versions": {"torch": "2.11"}}
+    found = {"machine": machine, "dtype": "bfloat16", "decoded": decoded}
+    (tmp_path / "decoding" / "gpu.json").write_text(json.dumps(found))
+    assert write(tmp_path, {}).error is None
+    assert row(tmp_path, "ours") == ["2.00 (1.00–3.00)", "5.00 (4.00–6.00)", "2.50 / 3.00", "0.05"]
+    assert row(tmp_path, "diffusers")[-2:] == ["1.00 / 1.00", "0.15"]
+    assert (
+        "A GPU, bfloat16, torch 2.11. Medians (quartiles) of 5 rounds or more"
         in (tmp_path / "performance.md").read_text()
     )
 

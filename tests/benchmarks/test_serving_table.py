@@ -57,7 +57,9 @@ def written(folder: Path) -> tuple[Done, list[list[str]]]:
     (folder / "gaps").mkdir()
     (folder / "gaps" / "gpu.json").write_text(json.dumps(gaps()))
     kept = (
-        word for kind in ("results", "memory", "images", "serving", "gaps") for word in (f"--{kind}", folder / kind)
+        word
+        for kind in ("results", "memory", "images", "serving", "gaps", "decoding")
+        for word in (f"--{kind}", folder / kind)
     )
     done = run("benchmarks/performance_table.py", *kept, "--document", document)
     lines = document.read_text().splitlines()
