@@ -105,12 +105,12 @@ def test_on_sigterm_what_can_be_done_is_done_and_the_rest_is_told_to_be_sent_aga
         answers.append((name, httpx.post(f"{service.url}/generate", json=asked, headers=HEADERS, timeout=60)))
 
     endless = [threading.Thread(target=ask, args=("endless",), kwargs={"n": 16, "steps": 1000}) for _ in range(12)]
-    short = [threading.Thread(target=ask, args=("short",), kwargs={"steps": 20}) for _ in range(2)]
-    for caller in [*short, *endless]:
-        caller.start()
-        time.sleep(0.02)
-    while "diffes_images_running 0.0" in httpx.get(f"{service.url}/metrics").text:
-        time.sleep(0.05)
+    short = [threading.Thread(target=ask, args=("short",), kwargs={"steps": 200}) for _ in range(2)]
+    for callers, inside in ((short, 2), (endless, 16)):
+        for caller in callers:
+            caller.start()
+        while running(service) < inside:  # who comes first is served first, and the endless leave no room
+            time.sleep(0.01)
     service.process.terminate()
     late = refused_since_it_ends(service)
     assert int(late.headers["retry-after"]) >= 1
@@ -126,6 +126,12 @@ def test_on_sigterm_what_can_be_done_is_done_and_the_rest_is_told_to_be_sent_aga
             assert (answer.status_code, answer.json()["error"]["code"]) == (503, "closing")
             assert int(answer.headers["retry-after"]) >= 1
     assert {answer.status_code for name, answer in answers if name == "endless"} >= {503}
+
+
+def running(service: Service) -> float:
+    """Images between two steps."""
+    metrics = httpx.get(f"{service.url}/metrics").text
+    return next(float(line.split()[1]) for line in metrics.splitlines() if line.startswith("diffes_images_running "))
 
 
 def refused_since_it_ends(service: Service) -> httpx.Response:

@@ -1,15 +1,16 @@
 """Who may come in: what everything inside will take by forecast, and what has come of late."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Sequence
 from math import exp, inf
 
 from diffes.engine.costs import StepCosts
-from diffes.engine.job import ImageState, Job
+from diffes.engine.job import Job
 from diffes.engine.request import Limits
-from diffes.engine.scheduling import BatchKey
+from diffes.engine.scheduling import BatchKey, group_size
 from diffes.errors import Overloaded
 
 _LEAST = 0.1  # of a window: what came in less time says little of what will
+_MEETING = 0.75  # of n images inside n to this power share a step, by simulation at an H100's costs
 
 
 class OfferedLoad:
@@ -38,6 +39,9 @@ class OfferedLoad:
         return self._work * exp(-max(now - self._at, 0.0) / self._window)
 
 
+Ahead = Sequence[tuple[tuple[BatchKey, ...], int]]  # keys and next step of every image inside
+
+
 class Forecast:
     """How long images will take, in the company that there is; no time at all until a step's cost is known."""
 
@@ -45,28 +49,46 @@ class Forecast:
         self._costs = costs
         self._most = most
 
-    def seconds(self, waiting: Iterable[Job], running: Iterable[ImageState]) -> float:
-        """Until every image of both is done."""
-        ahead = [(job.path.keys, 0) for job in waiting for _ in range(job.request.images)]
-        ahead += [(image.keys, image.step) for image in running]
-        company = max(1, min(self._most, len(ahead)))
+    def seconds(self, ahead: Ahead) -> float:
+        """Until every image inside is done."""
+        company = self._company(len(ahead))
         return sum(self._share(keys, step, company) for keys, step in ahead)
 
-    def own(self, job: Job) -> float:
-        """For the images of a request that nobody else is in the way of."""
-        images = job.request.images
-        return images * self._share(job.path.keys, 0, min(self._most, images))
-
-    def work(self, job: Job) -> float:
+    def work(self, keys: tuple[BatchKey, ...], images: int) -> float:
         """Of a request's images if each took its steps by itself: what load is counted in."""
-        return job.request.images * self._share(job.path.keys, 0, 1)
+        return images * self._share(keys, 0, 1)
+
+    def latency(self, keys: tuple[BatchKey, ...], images: int, ahead: Ahead, load: float) -> float:
+        """Until the images of a request that comes now are done: as likely more as less, once much is inside.
+
+        Where company does not pay, those ahead end what they have left, and then it is its turn. Where it pays, groups
+        catch up with each other, and who comes later takes part in the steps of who came before: as much as those ahead
+        have taken already is taken meanwhile by those who follow. Of groups of k (`group_size`) one in k begins by
+        itself; the others share.
+        """
+        if not self._costs.known:
+            return 0.0
+        inside = len(ahead) + images
+        size = group_size(keys, 0, self._costs, min(self._most, inside), inside, load)
+        sharing = 1 - 1 / size
+        company = self._company(max(round(inside**_MEETING), images))
+
+        def spent(keys: tuple[BatchKey, ...], step: int, beside: int) -> float:
+            left, whole = self._share(keys, step, beside), self._share(keys, 0, company)
+            return (1 - sharing) * left + sharing * whole
+
+        others = sum(spent(keys, step, company) for keys, step in ahead)
+        return others + images * spent(keys, 0, self._company(images))
+
+    def _company(self, images: int) -> int:
+        return max(1, min(self._most, images))
 
     def _share(self, keys: tuple[BatchKey, ...], step: int, company: int) -> float:
         return self._costs.remaining(keys, step, company) if self._costs.known else 0.0
 
 
-def require_time(job: Job, limits: Limits, backlog: float, own: float) -> None:
-    """Overloaded if what is inside takes longer than the engine lets wait, or than this request's caller does."""
+def require_time(job: Job, limits: Limits, backlog: float, latency: Callable[[], float]) -> None:
+    """Overloaded if what is inside takes longer than the engine lets wait, or this request longer than its caller."""
     if backlog > limits.backlog:
         raise Overloaded(
             "too much is waiting",
@@ -75,10 +97,10 @@ def require_time(job: Job, limits: Limits, backlog: float, own: float) -> None:
             found=f"{backlog:.3g} seconds",
         )
     timeout = job.request.timeout
-    if timeout != inf and backlog + own > timeout:
+    if timeout != inf and (expected := latency()) > timeout:
         raise Overloaded(
             "the request cannot be done in time",
             reason="deadline",
             expected=f"{timeout:g} seconds or less",
-            found=f"a forecast of {backlog + own:.3g} seconds",
+            found=f"a forecast of {expected:.3g} seconds",
         )

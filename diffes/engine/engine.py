@@ -14,7 +14,7 @@ from time import perf_counter
 
 from diffes.backends.base import Backend
 from diffes.bundle import Bundle
-from diffes.engine.admission import Forecast, OfferedLoad, require_time
+from diffes.engine.admission import Ahead, Forecast, OfferedLoad, require_time
 from diffes.engine.costs import StepCosts
 from diffes.engine.job import Job
 from diffes.engine.loop import Loop
@@ -106,7 +106,7 @@ class Engine:
         path = self._path(resolved.schedule, resolved.steps, resolved.guidance != 1)
         job = Job(resolved, path, self._clock(), listener)
         try:
-            require_time(job, self.limits, backlog, self._forecast.own(job))
+            require_time(job, self.limits, backlog, lambda: self._latency(job))
             self._enter(job)
             self._queue.put(job)
         except DiffesError as error:
@@ -117,7 +117,7 @@ class Engine:
         if job.gone:  # taken back before it was in the queue
             self._queue.discard(job)
         self._loop.expect(job)
-        self._load.add(self._forecast.work(job), job.arrived)
+        self._load.add(self._forecast.work(path.keys, resolved.images), job.arrived)
         self._loop.report_load()
         return job.future
 
@@ -130,7 +130,7 @@ class Engine:
 
     def backlog_seconds(self) -> float:
         """Forecast of the time that all steps now in the engine will take."""
-        return self._forecast.seconds(self._queue.waiting(), self._loop.running)
+        return self._forecast.seconds(self._ahead())
 
     def close(self, *, drain: bool = True, limit: float | None = None) -> None:
         """Refuse new requests; answer those inside, for at most `limit` seconds, and fail the rest with Closed.
@@ -164,6 +164,14 @@ class Engine:
             self._queue.close()
             stopped = EngineError("the engine stopped before the request was done", remedy="Send it again.")
             self._loop.fail_everything(_closed() if self._stopping else stopped)
+
+    def _ahead(self) -> Ahead:
+        waiting = [(job.path.keys, 0) for job in self._queue.waiting() for _ in range(job.request.images)]
+        return [*waiting, *((image.keys, image.step) for image in self._loop.running)]
+
+    def _latency(self, job: Job) -> float:
+        load = self._load.share(job.arrived)
+        return self._forecast.latency(job.path.keys, job.request.images, self._ahead(), load)
 
     def _enter(self, job: Job) -> None:
         self._inside[job.future] = job

@@ -88,6 +88,7 @@ class Loop:
         if not self.busy:
             self._last = None
         self._drop_expired()
+        self._drop_hopeless()
         self._drop_gone()
         self._admit()
         launched = self._launch(self._choose())
@@ -121,6 +122,18 @@ class Loop:
                 limit, seconds = f"{job.request.timeout:g} seconds", f"{now - job.arrived:.3g} seconds"
                 job.fail(Expired("the request was not done in time", expected=limit, found=seconds))
         self._deadlines.renew(job.due for job in self.jobs if not job.gone)
+
+    def _drop_hopeless(self) -> None:
+        """Who could not be done in time any more even by itself: further steps would be wasted."""
+        if not self._costs.known:
+            return
+        now = self._clock()
+        for image in self.running:
+            left = self._costs.remaining(image.keys, image.step)
+            if now + left > image.due and not image.job.gone:
+                limit = f"{image.job.request.timeout:g} seconds"
+                found = f"{now - image.job.arrived:.3g} seconds, and {left:.3g} seconds of steps left"
+                image.job.fail(Expired("the request can no longer be done in time", expected=limit, found=found))
 
     def _drop_gone(self) -> None:
         self.running = [image for image in self.running if not image.done and not image.job.gone]

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from math import inf
 
+from diffes.engine.admission import Forecast
 from diffes.engine.costs import StepCosts
 from diffes.engine.scheduling import BatchKey, Scheduler, Situation
 
@@ -36,11 +37,16 @@ class Arrival:
 
 
 def simulate(
-    arrivals: Iterable[Arrival], scheduler: Scheduler, costs: StepCosts, load: float = 0.0
+    arrivals: Iterable[Arrival],
+    scheduler: Scheduler,
+    costs: StepCosts,
+    load: float = 0.0,
+    forecast: Forecast | None = None,
 ) -> list[list[Arrival]]:
     """Serve all arrivals, in order of their times → every step's batch; arrivals know their end.
 
-    `load` is what the scheduler is told of how much comes.
+    `load` is what the scheduler is told of how much comes. With a `forecast` who would not be done when it is due is
+    refused, and who cannot be any more is dropped: both never end.
     """
     coming = sorted(arrivals, key=lambda arrival: arrival.at)[::-1]
     running: list[Arrival] = []
@@ -50,13 +56,24 @@ def simulate(
         if not running:
             now = max(now, coming[-1].at)
         while coming and coming[-1].at <= now:
-            running.append(coming.pop())
+            arrival = coming.pop()
+            if forecast is None or _in_time(arrival, running, forecast, load):
+                running.append(arrival)
+        if forecast is not None:
+            running = [each for each in running if now + costs.remaining(each.keys, each.step) <= each.due]
+        if not running:
+            continue
         batch = scheduler.choose(running, Situation(now, 0, load))
         batches.append(batch)
         now += costs.seconds(batch[0].key.subgraph, batch[0].key.rows(len(batch)))
         _advance(running, batch, now)
         running = [arrival for arrival in running if arrival.done_at == inf]
     return batches
+
+
+def _in_time(arrival: Arrival, running: Sequence[Arrival], forecast: Forecast, load: float) -> bool:
+    ahead = [(each.keys, each.step) for each in running]
+    return arrival.at + forecast.latency(arrival.keys, 1, ahead, load) <= arrival.due
 
 
 def _advance(running: Sequence[Arrival], batch: Sequence[Arrival], now: float) -> None:

@@ -1,6 +1,10 @@
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from diffes.engine.admission import OfferedLoad
+from diffes.engine.admission import Ahead, Forecast, OfferedLoad
+from diffes.engine.costs import StepCosts
+from tests.engine.scenarios import constant, path, proportional
 
 
 def test_a_steady_load_is_told_after_some_windows() -> None:
@@ -32,3 +36,46 @@ def test_a_load_fades_when_nothing_comes() -> None:
 
 def test_nothing_has_come_before_the_first() -> None:
     assert OfferedLoad().share(5.0) == 0.0
+
+
+FOUR = path(*"aabb")
+
+
+def test_where_company_saves_nothing_a_request_waits_for_what_those_ahead_have_left() -> None:
+    forecast = Forecast(proportional(a=1, b=1), most=4)
+    ahead = [(FOUR, 3), (FOUR, 0)]
+    assert forecast.latency(FOUR, 1, ahead, load=0.9) == pytest.approx(1 + 4 + 4)
+    assert forecast.latency(FOUR, 2, [], load=0.9) == pytest.approx(8)
+
+
+def test_where_company_is_free_others_take_part_but_take_no_turns() -> None:
+    forecast = Forecast(constant(a=1, b=1), most=8)
+    ahead = [(FOUR, 2)] * 7
+    assert forecast.latency(FOUR, 1, [], load=0.0) == pytest.approx(4)
+    assert 4 < forecast.latency(FOUR, 1, ahead, load=0.0) < 4 + 7 * 2
+
+
+def test_who_is_nearly_done_is_as_much_in_the_way_where_others_will_take_its_place() -> None:
+    forecast = Forecast(constant(a=1, b=1), most=8)
+    begun, nearly = ([(FOUR, step)] * 7 for step in (0, 3))
+    assert forecast.latency(FOUR, 1, nearly, load=2.0) == pytest.approx(forecast.latency(FOUR, 1, begun, 2.0), rel=0.15)
+
+
+def test_before_costs_are_known_nothing_takes_time() -> None:
+    assert Forecast(StepCosts({}), most=4).latency(FOUR, 1, [(FOUR, 0)], load=1.0) == 0
+
+
+@given(
+    steps=st.lists(st.integers(0, 3), max_size=12),
+    images=st.integers(1, 4),
+    load=st.floats(0, 3),
+    costs=st.sampled_from([constant(a=1, b=2), proportional(a=1, b=2), StepCosts({"a": {2: 1.0, 8: 1.5}})]),
+)
+def test_a_forecast_is_never_less_than_what_a_request_takes_by_itself(
+    steps: list[int], images: int, load: float, costs: StepCosts
+) -> None:
+    forecast, ahead = Forecast(costs, most=4), [(FOUR, step) for step in steps]
+    nobody: Ahead = []
+    by_itself = forecast.latency(FOUR, images, nobody, load)
+    assert by_itself == pytest.approx(images * costs.remaining(FOUR, 0, images))
+    assert forecast.latency(FOUR, images, ahead, load) >= by_itself * 0.999

@@ -75,7 +75,7 @@ def test_a_client_that_leaves_costs_no_further_step_and_what_it_had_is_counted_a
     assert [(ending.outcome, ending.steps) for ending in heard.endings] == [("cancelled", 4)]
 
 
-def test_a_request_is_dropped_when_its_time_is_over_and_the_rest_of_its_batch_goes_on(
+def test_a_request_is_dropped_once_its_time_does_not_suffice_and_the_rest_of_its_batch_goes_on(
     engine_with: EngineFactory, slow: MemoryBackend, clock: Clock
 ) -> None:
     heard = Recorder()
@@ -83,10 +83,11 @@ def test_a_request_is_dropped_when_its_time_is_over_and_the_rest_of_its_batch_go
     patient, hasty = engine.submit(Request(label=0, seed=0)), engine.submit(Request(label=1, seed=1, timeout=2.5))
     drain(engine, patient, hasty)
     assert patient.result().images.isfinite().all()
-    with pytest.raises(Expired, match=r"not done in time: expected 2\.5 seconds, found 3 seconds"):
+    told = r"no longer be done in time: expected 2\.5 seconds, found 1 seconds, and 3 seconds of steps left"
+    with pytest.raises(Expired, match=told):
         hasty.result()
-    assert [rows for _, rows in slow.calls] == [4, 4, 4, 2]
-    assert [(ending.outcome, ending.steps) for ending in heard.endings] == [("expired", 3), ("done", STEPS)]
+    assert [rows for _, rows in slow.calls] == [4, 2, 2, 2]
+    assert [(ending.outcome, ending.steps) for ending in heard.endings] == [("expired", 1), ("done", STEPS)]
 
 
 def test_a_waiting_request_expires_too(engine_with: EngineFactory, slow: MemoryBackend, clock: Clock) -> None:

@@ -6,6 +6,7 @@ from statistics import mean, median
 
 import pytest
 
+from diffes.engine.admission import Forecast
 from diffes.engine.catch_up import CatchUp
 from diffes.engine.costs import StepCosts
 from diffes.engine.policies import OldestFirst
@@ -121,13 +122,43 @@ def test_images_hardly_wait_longer_than_by_whole_requests_however_much_comes(rat
     assert mean(ours) <= 1.1 * mean(image.latency for image in in_groups)
 
 
-@pytest.mark.parametrize("rate", [1.25, 1.75, 2.25])
-def test_on_a_gpu_images_wait_less_than_by_whole_requests(rate: float) -> None:
+def hopper() -> tuple[StepCosts, tuple[BatchKey, ...]]:
     """Ten stages of two steps at what an H100 takes for DiT-XL/2, a batch padded to the next of its sizes."""
     names, milliseconds = "abcdefghij", {2: 1.28, 4: 1.65, 6: 2.01, 8: 2.46, 12: 3.41, 16: 4.30, 24: 6.51, 32: 8.49}
     seconds = {rows: each / 1.28 for rows, each in milliseconds.items()}
     costs = StepCosts({name: seconds for name in names}, tuple(seconds))
-    in_groups, ours = (poisson(rate, 1500, path(*(name for name in names for _ in "12"))) for _ in range(2))
+    return costs, path(*(name for name in names for _ in "12"))
+
+
+@pytest.mark.parametrize("rate", [1.25, 1.75, 2.25])
+def test_on_a_gpu_images_wait_less_than_by_whole_requests(rate: float) -> None:
+    costs, way = hopper()
+    in_groups, ours = (poisson(rate, 1500, way) for _ in range(2))
     simulate(in_groups, WholeRequests(16), costs)
     waited = served(ours, CatchUp(costs, 16), costs, most=16, offered=rate)
     assert mean(waited) < 0.95 * mean(image.latency for image in in_groups)
+
+
+def in_time(images: list[Arrival], slack: float, alone: float) -> float:
+    """Of all that came, done or not."""
+    return mean(image.latency <= slack * alone * (1 + 1e-9) for image in images)
+
+
+@pytest.mark.parametrize(("slack", "more"), [(2, 1.5), (4, 1.25), (6, 1.2)])
+def test_with_deadlines_a_gpu_does_more_in_time_than_whole_requests_do_at_their_best_load(
+    slack: float, more: float
+) -> None:
+    costs, way = hopper()
+    alone, peer, ours = costs.remaining(way, 0), 0.0, 0.0
+    for rate in (1.25, 1.5, 1.75):
+        in_groups = poisson(rate, 1000, way)
+        simulate(in_groups, WholeRequests(16), costs)
+        peer = max(peer, rate * in_time(in_groups, slack, alone))
+    for rate in (2.0, 2.5):
+        images = poisson(rate, 1000, way)
+        for image in images:
+            image.due = image.at + slack * alone
+        scheduler = StageScheduler(CatchUp(costs, 16), costs, 16)
+        simulate(images, scheduler, costs, rate, Forecast(costs, 16))
+        ours = max(ours, rate * in_time(images, slack, alone))
+    assert ours > more * peer
