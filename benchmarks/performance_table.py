@@ -5,7 +5,8 @@
 Reads what `diffes bench compare` left in benchmarks/results/performance/NAME.json, whose table stands at NAME, and what
 `diffes bench memory` left in benchmarks/results/memory/, all in one table at memory. What images_per_second.py left in
 benchmarks/results/images/NAME.json stands at images_NAME; what serving_load.py left in benchmarks/results/serving/ at
-serving_NAME, load by load, at capacity_NAME, scheduler by scheduler, and at simulated_NAME, by simulation; what
+serving_NAME, load by load, at capacity_NAME, scheduler by scheduler, at deadlines_NAME, if callers did not wait any
+longer, and at simulated_NAME, by simulation; what
 engine_gap.py left in benchmarks/results/serving_gap/ at gap_NAME; what decoding.py left in benchmarks/results/decoding/
 at decoding_NAME.
 """
@@ -18,7 +19,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from serving_table import capacity_table, gap_table, serving_table, simulated_table
+from serving_table import capacity_table, deadlines_table, gap_table, serving_table, simulated_table
 from tables import MISSING, markdown, versions_of, write_tables
 
 _PEERS = ("diffusers-compiled", "diffusers")  # the first one there is compared with
@@ -207,6 +208,8 @@ def main() -> None:
         result = json.loads(path.read_text())
         tables[f"serving_{path.stem}"] = serving_table(result)
         tables[f"capacity_{path.stem}"] = capacity_table(result)
+        if result.get("deadlines"):
+            tables[f"deadlines_{path.stem}"] = deadlines_table(result)
         if "simulated" in result:
             tables[f"simulated_{path.stem}"] = simulated_table(result)
     for path in sorted(options.gaps.glob("*.json")):

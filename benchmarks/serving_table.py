@@ -5,7 +5,7 @@ what engine_gap.py did.
 from collections.abc import Sequence
 from typing import Any
 
-from serving_statistics import BETTER, PEERS, beside
+from serving_statistics import BETTER, PEERS, WHOLE, beside
 from tables import MISSING, markdown, versions_of
 
 Measured = dict[str, Any]
@@ -99,6 +99,39 @@ def _borne(measured: Sequence[Measured], slack: float) -> str:
         return f"≥ {points[-1][0]:g}"
     (low, below), (high, above) = points[kept[-1]], points[kept[-1] + 1]
     return f"{low + (high - low) * (slack - below) / (above - below):.2f}"
+
+
+def deadlines_table(result: dict[str, Any]) -> str:
+    """One row a slack: the most load done in it by each, and by ours if callers wait no longer, with what became of
+    the others."""
+    rows = []
+    for slack in result["loads"][0]["good"]:
+        best = {
+            scheduler: max(
+                (each["load"] * each["good"][slack], each["load"])
+                for each in result["loads"]
+                if each["scheduler"] == scheduler
+            )
+            for scheduler in dict.fromkeys(each["scheduler"] for each in result["loads"])
+        }
+        ours = next(scheduler for scheduler in best if scheduler not in PEERS)
+        kept = max(
+            (each for each in result["deadlines"] if f"{each['slack']:g}" == slack),
+            key=lambda each: each["load"] * each["good"],
+        )
+        done = kept["load"] * kept["good"]
+        rows.append(
+            [
+                f"{slack} x",
+                *(f"{done:.2f} (of {load:g})" for done, load in (best[WHOLE], best[ours])),
+                f"{done:.2f} (of {kept['load']:g})",
+                f"{100 * kept['refused']:.1f} % / {100 * kept['dropped']:.1f} %",
+                f"{kept['p99'] / kept['alone']:.2f}",
+                f"{done / best[WHOLE][0]:.2f}",
+            ]
+        )
+    heads = ["within", WHOLE, "diffes", "diffes, with deadlines", "refused / dropped", "p99 of the others"]
+    return markdown([*heads, f"times {WHOLE}"], rows)
 
 
 def gap_table(result: dict[str, Any]) -> str:

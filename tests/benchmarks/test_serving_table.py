@@ -11,6 +11,8 @@ DOCUMENT = """# Prose
 <!-- end serving_gpu -->
 <!-- begin capacity_gpu -->
 <!-- end capacity_gpu -->
+<!-- begin deadlines_gpu -->
+<!-- end deadlines_gpu -->
 <!-- begin simulated_gpu -->
 <!-- end simulated_gpu -->
 <!-- begin gap_gpu -->
@@ -22,6 +24,10 @@ def measured(scheduler: str, load: float, p50: float, p99: float, within: tuple[
     good = dict(zip(("2", "4"), within, strict=True))
     told = {"scheduler": scheduler, "load": load, "requests": int(1000 * load), "p50": p50, "p95": p99, "p99": p99}
     return told | {"alone": 0.1, "good": good, "images_a_step": 1.5, "busy": 0.5, "rate": 1.0}
+
+
+def kept(load: float, slack: float, **told: float) -> dict[str, Any]:
+    return {"load": load, "slack": slack, "alone": 0.1, "requests": int(1000 * load), **told}
 
 
 def result() -> dict[str, Any]:
@@ -40,7 +46,12 @@ def result() -> dict[str, Any]:
         measured("diffes, catch-up", 3.0, 0.7, 0.9, (0.2, 0.3)),
         measured("whole requests", 3.0, 1, 2, (0.1, 1)),
     ]
-    return shared | {"machine": machine, "loads": loads, "simulated": simulated}
+    deadlines = [
+        kept(2.0, 2.0, good=0.7, refused=0.2, dropped=0.05, p99=0.19),
+        kept(3.0, 2.0, good=0.4, refused=0.5, dropped=0.1, p99=0.2),
+        kept(3.0, 4.0, good=0.8, refused=0.1, dropped=0.0, p99=0.3),
+    ]
+    return shared | {"machine": machine, "loads": loads, "simulated": simulated, "deadlines": deadlines}
 
 
 def gaps() -> dict[str, Any]:
@@ -84,6 +95,13 @@ def test_a_scheduler_bears_the_load_at_which_its_slowest_begin_to_be_late(tmp_pa
     assert ["one at a time", "< 1", "0.40", "< 1", "0.70"] in lines
     assert ["whole requests", "< 1", "0.90", "1.00", "1.20"] in lines
     assert ["diffes, catch-up", "< 1", "1.20", "≥ 2", "1.80"] in lines
+
+
+def test_what_is_done_in_time_with_deadlines_is_told_beside_the_most_that_whole_requests_do(tmp_path: Path) -> None:
+    _, lines = written(tmp_path)
+    fates = "20.0 % / 5.0 %", "1.90"
+    assert ["2 x", "0.90 (of 1)", "1.20 (of 2)", "1.40 (of 2)", *fates, "1.56"] in lines
+    assert ["4 x", "1.20 (of 2)", "1.80 (of 2)", "2.40 (of 3)", "10.0 % / 0.0 %", "3.00", "2.00"] in lines
 
 
 def test_what_was_simulated_is_told_like_what_was_measured(tmp_path: Path) -> None:

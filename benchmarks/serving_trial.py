@@ -1,0 +1,140 @@
+"""One scheduler over one stretch of arrivals, on a backend that others take turns in."""
+
+import random
+import time
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import Future
+from dataclasses import dataclass, field, replace
+from functools import partial
+from math import inf
+from typing import Any
+
+import numpy as np
+from serving_statistics import SERIAL
+
+from diffes.backends import Backend
+from diffes.bundle import Bundle
+from diffes.engine.costs import StepCosts
+from diffes.engine.engine import Engine
+from diffes.engine.observer import Silent, StepReport
+from diffes.engine.request import Limits, Request
+from diffes.engine.scheduling import Image, Scheduler, Situation
+from diffes.errors import Expired, Overloaded
+
+
+@dataclass
+class RequestLevel:
+    """The peer: whoever waits when the machine falls idle goes together from the first step to the last."""
+
+    most: int
+    group: list[Any] = field(default_factory=list)
+
+    def choose(self, running: Sequence[Image], situation: Situation) -> list[Image]:  # noqa: ARG002
+        """The group that is under way, or the next one."""
+        inside = set(map(id, running))
+        self.group = [image for image in self.group if id(image) in inside] or list(running[: self.most])
+        return self.group
+
+
+@dataclass
+class Steps(Silent):
+    """Keeps what the engine tells of its steps."""
+
+    images: list[int] = field(default_factory=list)
+    seconds: float = 0.0
+
+    def stepped(self, step: StepReport) -> None:
+        """Note it."""
+        self.images.append(step.images)
+        self.seconds += step.seconds
+
+
+class Unclosed:
+    """A backend that engines take turns in: none of them closes it."""
+
+    def __init__(self, backend: Backend) -> None:
+        self._backend = backend
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._backend, name)
+
+    def close(self) -> None:
+        """Nothing."""
+
+
+@dataclass(frozen=True)
+class Trial:
+    """One scheduler over one stretch of arrivals."""
+
+    bundle: Bundle
+    backend: Backend
+    costs: StepCosts
+    most: int
+    request: Callable[[int], Request]
+
+    def run(self, scheduler: Scheduler, arrivals: Sequence[float], timeout: float | None = None) -> dict[str, Any]:
+        """Seconds of every request from when it was to come; images in a step; the share of time spent in steps.
+
+        With a `timeout` requests are refused or dropped by it: their seconds are infinite.
+        """
+        steps = Steps()
+        limits = Limits(batch=self.most, running=4 * self.most, queue=len(arrivals), conditions=1 << 30)
+        engine = Engine(self.bundle, self.backend, limits, steps, costs=self.costs, scheduler=scheduler)
+        engine.start()
+        began = time.perf_counter()
+        ended = dict.fromkeys(range(len(arrivals)), inf)
+        refused = 0
+
+        def note(number: int, future: Future[Any]) -> None:
+            if future.exception() is None:
+                ended[number] = time.perf_counter() - began
+
+        futures = []
+        for number, at in enumerate(arrivals):
+            time.sleep(max(0.0, began + at - time.perf_counter()))
+            try:
+                future = engine.submit(replace(self.request(number), timeout=timeout))
+            except Overloaded:
+                refused += 1
+                continue
+            future.add_done_callback(partial(note, number))
+            futures.append(future)
+        dropped = sum(isinstance(future.exception(), Expired) for future in futures)
+        for future in futures:
+            if not isinstance(future.exception(), Expired):
+                future.result()
+        engine.close()
+        took = time.perf_counter() - began
+        return {
+            "latencies": [ended[number] - at for number, at in enumerate(arrivals)],
+            "images_a_step": float(np.mean(steps.images)),
+            "busy": steps.seconds / took,
+            "rate": (len(futures) - dropped) / took,
+            "refused": refused,
+            "dropped": dropped,
+        }
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What is to be measured: loads in times of what one at a time can serve, slacks in times of one image alone."""
+
+    loads: Sequence[float]
+    slacks: Sequence[float]
+    serial_up_to: float
+    deadline_loads: Sequence[float]  # at which callers wait a slack and no longer
+    seconds: float  # of a stretch
+    stretches: int
+    simulated: int  # requests at each load
+
+    def schedulers_at(self, load: float, names: Iterable[str]) -> list[str]:
+        """One at a time meets no load that it could never serve."""
+        return [name for name in names if name != SERIAL or load <= self.serial_up_to]
+
+
+def poisson(rate: float, seconds: float, seed: int) -> list[float]:
+    """Times of arrivals."""
+    rng, times, now = random.Random(seed), list[float](), 0.0
+    while (now := now + rng.expovariate(rate)) < seconds:
+        times.append(now)
+    return times

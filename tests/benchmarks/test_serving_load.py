@@ -1,0 +1,27 @@
+"""Every scheduler meets the same load, and what became of each request is told."""
+
+import json
+from pathlib import Path
+
+from diffes.bundle import Bundle
+from tests.examples.scripts import run
+
+
+def test_loads_deadlines_and_simulations_are_measured(tiny_bundle: Bundle, tmp_path: Path) -> None:
+    out = tmp_path / "load.json"
+    loads = "--load", "0.5", "--load", "2", "--serial-up-to", "1", "--deadline-load", "2"
+    short = "--slack", "2", "--slack", "50", "--seconds", "0.5", "--stretches", "2", "--simulated", "50"
+    bundle = tiny_bundle.folder, "--schedule", tiny_bundle.default, "--threads", "1"
+    done = run("benchmarks/serving_load.py", *bundle, *loads, *short, "--out", out)
+    assert done.error is None
+    result = json.loads(out.read_text())
+    met = [(each["load"], each["scheduler"]) for each in result["loads"]]
+    peers = ["whole requests", "diffes, catch-up"]
+    assert met == [(0.5, "one at a time"), *((0.5, name) for name in peers), *((2.0, name) for name in peers)]
+    for each in result["loads"]:
+        assert each["alone"] * 0.5 < each["p50"] <= each["p99"]
+    assert [(each["load"], each["slack"]) for each in result["deadlines"]] == [(2.0, 2.0), (2.0, 50.0)]
+    for each in result["deadlines"]:
+        assert each["good"] + each["refused"] + each["dropped"] <= 1 + 1e-9
+    simulated = {each["scheduler"] for each in result["simulated"]}
+    assert simulated == {"one at a time", *peers, "diffes, catch-up, were it one stage"}
