@@ -33,19 +33,19 @@ _SPREAD = 0.2  # of latents that a decoder meets, in its config's scale; of a ra
 
 def diffusers_decoders(model: Path, dtype: torch.dtype, device: torch.device, *, compiled: bool) -> dict[str, Decode]:
     """Its own in float32, in the bundle's type, and that compiled."""
-    vae = AutoencoderKL.from_pretrained(model / "vae").eval().requires_grad_(False).to(device)
+
+    def opened(dtype: torch.dtype) -> Any:
+        return AutoencoderKL.from_pretrained(model / "vae", torch_dtype=dtype).eval().requires_grad_(False).to(device)
 
     def decode(of: Any, run: Callable[..., Tensor]) -> Decode:
         scale, shift = of.config.scaling_factor, of.config.shift_factor or 0.0
         return lambda latents: run(latents.to(of.dtype) / scale + shift, return_dict=False)[0].clamp(-1, 1).float()
 
-    exact = vae.float()
-    rounded = AutoencoderKL.from_pretrained(model / "vae", torch_dtype=dtype).eval().requires_grad_(False).to(device)
+    exact, rounded = opened(torch.float32), opened(dtype)
     found = {"float32": decode(exact, exact.decode), "diffusers": decode(rounded, rounded.decode)}
     if compiled:
-        rounded_too = AutoencoderKL.from_pretrained(model / "vae", torch_dtype=dtype).eval().to(device)
-        run = torch.compile(rounded_too.requires_grad_(False).decode, mode="reduce-overhead", dynamic=False)
-        found["diffusers-compiled"] = decode(rounded_too, run)
+        run = torch.compile(rounded.decode, mode="reduce-overhead", dynamic=False)
+        found["diffusers-compiled"] = decode(rounded, run)
     return found
 
 

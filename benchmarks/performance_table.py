@@ -6,9 +6,8 @@ Reads what `diffes bench compare` left in benchmarks/results/performance/NAME.js
 `diffes bench memory` left in benchmarks/results/memory/, all in one table at memory. What images_per_second.py left in
 benchmarks/results/images/NAME.json stands at images_NAME; what serving_load.py left in benchmarks/results/serving/ at
 serving_NAME, load by load, at capacity_NAME, scheduler by scheduler, at deadlines_NAME, if callers did not wait any
-longer, and at simulated_NAME, by simulation; what
-engine_gap.py left in benchmarks/results/serving_gap/ at gap_NAME; what decoding.py left in benchmarks/results/decoding/
-at decoding_NAME.
+longer, and at simulated_NAME, by simulation; what engine_gap.py left in benchmarks/results/serving_gap/ at gap_NAME;
+what decoding.py left in benchmarks/results/decoding/ at decoding_NAME.
 """
 
 import argparse
@@ -20,7 +19,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from serving_table import capacity_table, deadlines_table, gap_table, serving_table, simulated_table
-from tables import MISSING, markdown, versions_of, write_tables
+from tables import MISSING, markdown, quartiles, versions_of, write_tables
 
 _PEERS = ("diffusers-compiled", "diffusers")  # the first one there is compared with
 
@@ -131,8 +130,7 @@ def images_table(result: dict[str, Any]) -> str:
 
 
 def _quartiles(values: NDArray[np.float64]) -> str:
-    low, middle, high = np.quantile(values, (0.25, 0.5, 0.75))
-    return f"{middle:.2f} ({low:.2f}–{high:.2f})"
+    return quartiles(list(np.quantile(values, (0.25, 0.5, 0.75))))
 
 
 def decoding_table(result: dict[str, Any]) -> str:
@@ -142,7 +140,7 @@ def decoding_table(result: dict[str, Any]) -> str:
     rows = [
         [
             name,
-            *("{1:.2f} ({0:.2f}–{2:.2f})".format(*decoded[name, count]["ms"]) for count in counts),
+            *(quartiles(decoded[name, count]["ms"]) for count in counts),
             " / ".join(
                 f"{decoded['diffusers', count]['ms'][1] / decoded[name, count]['ms'][1]:.2f}" for count in counts
             ),

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from serving_statistics import BETTER, PEERS, WHOLE, beside
-from tables import MISSING, markdown, versions_of
+from tables import MISSING, markdown, quartiles, versions_of
 
 Measured = dict[str, Any]
 
@@ -137,7 +137,7 @@ def deadlines_table(result: dict[str, Any]) -> str:
 def gap_table(result: dict[str, Any]) -> str:
     """One row a batch: milliseconds of a step and of the gap before the next, and the gap's share of its step."""
     rows = [
-        [str(each["rows"]), _quartiles(each["step_ms"], 2), _quartiles(each["gap_ms"], 3), _percent(each["share"])]
+        [str(each["rows"]), quartiles(each["step_ms"], 2), quartiles(each["gap_ms"], 3), _percent(each["share"])]
         for each in result["gaps"]
     ]
     machine, versions = result["machine"], versions_of(result["machine"])
@@ -147,11 +147,6 @@ def gap_table(result: dict[str, Any]) -> str:
         " steps, by the device's clock."
     )
     return f"{markdown(['rows', 'step, ms', 'gap, ms', 'share'], rows)}\n\n{conditions}"
-
-
-def _quartiles(values: Sequence[float], digits: int) -> str:
-    low, middle, high = (f"{value:.{digits}f}" for value in values)
-    return f"{middle} ({low}–{high})"
 
 
 def _percent(values: Sequence[float]) -> str:

@@ -17,6 +17,12 @@ def markdown(heads: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
     return "\n".join("| " + " | ".join(line) + " |" for line in lines)
 
 
+def quartiles(values: Sequence[float], digits: int = 2) -> str:
+    """Of three the middle, and the others in brackets."""
+    low, middle, high = (f"{value:.{digits}f}" for value in values)
+    return f"{middle} ({low}–{high})"
+
+
 def versions_of(machine: Mapping[str, Any]) -> str:
     """Of everything that a result was measured with (diffes.bench.machine)."""
     return ", ".join(f"{name} {version}" for name, version in machine["versions"].items())

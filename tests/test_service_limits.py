@@ -106,10 +106,11 @@ def test_on_sigterm_what_can_be_done_is_done_and_the_rest_is_told_to_be_sent_aga
 
     endless = [threading.Thread(target=ask, args=("endless",), kwargs={"n": 16, "steps": 1000}) for _ in range(12)]
     short = [threading.Thread(target=ask, args=("short",), kwargs={"steps": 200}) for _ in range(2)]
-    for callers, inside in ((short, 2), (endless, 16)):
+    for name, callers, inside in (("short", short, 2), ("endless", endless, 16)):
         for caller in callers:
             caller.start()
-        while running(service) < inside:  # who comes first is served first, and the endless leave no room
+        # who comes first is served first, and the endless leave no room
+        while running(service) < inside and all(answered != name for answered, _ in answers):
             time.sleep(0.01)
     service.process.terminate()
     late = refused_since_it_ends(service)

@@ -32,7 +32,7 @@ class Calls(Protocol[Asked]):
 
 
 class PlainCalls(Generic[Key]):
-    """Run as they come, in pieces of at most `most` rows (None: whole)."""
+    """Run as they come."""
 
     def __init__(
         self,
@@ -40,21 +40,17 @@ class PlainCalls(Generic[Key]):
         inputs: Mapping[str, Input],
         device: torch.device,
         *,
-        most: int | None = None,
         dtype: torch.dtype | None = torch.float32,
     ) -> None:
         self._calls = calls
         self._inputs = inputs
         self._device = device
-        self._most = most
         self._dtype = dtype
 
     def __call__(self, key: Key, inputs: Mapping[str, Tensor]) -> Outputs:
         """One call on `inputs` [B, ...] by name → outputs [B, ...] on the device."""
         placed = {name: inputs[name].to(self._device, given.dtype) for name, given in self._inputs.items()}
-        parts = {name: value.split(self._most or len(value)) for name, value in placed.items()}
-        done = [self._calls[key](**dict(zip(parts, each, strict=True))) for each in zip(*parts.values(), strict=True)]
-        return [output.to(self._dtype or output.dtype) for output in joined(done)]
+        return [output.to(self._dtype or output.dtype) for output in self._calls[key](**placed)]
 
 
 class RecordedCalls(Generic[Key]):
@@ -82,7 +78,8 @@ class RecordedCalls(Generic[Key]):
     def __call__(self, key: Key, inputs: Mapping[str, Tensor]) -> Outputs:
         """One call on `inputs` [B, ...] by name → outputs [B, ...] on the device, new tensors."""
         rows = len(next(iter(inputs.values())))
-        return joined([self._piece(key, inputs, piece) for piece in pieces(rows, self._buckets)])
+        done = [self._piece(key, inputs, piece) for piece in pieces(rows, self._buckets)]
+        return done[0] if len(done) == 1 else [torch.cat(parts) for parts in zip(*done, strict=True)]
 
     def _piece(self, key: Key, inputs: Mapping[str, Tensor], piece: Piece) -> Outputs:
         rows = piece.end - piece.start
@@ -116,8 +113,3 @@ def step_inputs(shapes: Mapping[str, Sequence[int]], dtype: torch.dtype) -> dict
 def alone(call: Callable[..., Tensor]) -> Callable[..., Outputs]:
     """A call whose one output is not in a sequence."""
     return lambda **inputs: (call(**inputs),)
-
-
-def joined(pieces: Sequence[Outputs]) -> Outputs:
-    """Outputs of pieces as those of the whole."""
-    return pieces[0] if len(pieces) == 1 else [torch.cat(parts) for parts in zip(*pieces, strict=True)]

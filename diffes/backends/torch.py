@@ -6,12 +6,13 @@ recorded.
 """
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 
 import torch
 from torch import Tensor
 
 from diffes.backends.base import Conditions
-from diffes.backends.buckets import BUCKETS, CONDITION_BUCKETS, DECODE_BUCKETS, DECODED
+from diffes.backends.buckets import BUCKETS, CONDITION_BUCKETS, DECODE_BUCKETS, in_pieces
 from diffes.backends.calls import Calls, Input, PlainCalls, RecordedCalls, alone, step_inputs
 from diffes.backends.device_blob import DeviceBlob
 from diffes.backends.recorder import Recorder, fastest_recorder
@@ -103,11 +104,11 @@ def _decode_calls(
         return None
     from diffes.decoder import LatentDecoder  # diffusers' VAE takes 100 MiB to import; pixel space needs none
 
-    calls = {_ONLY: alone(LatentDecoder(config, bundle.weights(graph, tensors)))}
+    decoder = LatentDecoder(config, bundle.weights(graph, tensors))
     inputs = {"latents": Input(bundle.architecture.latent_shape, bundle.dtype)}
     if recorder is None:
-        return PlainCalls(calls, inputs, device, most=DECODED)
-    return RecordedCalls(calls, inputs, device, recorder, buckets=DECODE_BUCKETS)
+        return PlainCalls({_ONLY: alone(partial(in_pieces, decoder))}, inputs, device)
+    return RecordedCalls({_ONLY: alone(decoder)}, inputs, device, recorder, buckets=DECODE_BUCKETS)
 
 
 def _opened(calls: Calls[str] | None) -> Calls[str]:

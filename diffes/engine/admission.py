@@ -66,8 +66,6 @@ class Forecast:
         have taken already is taken meanwhile by those who follow. Of groups of k (`group_size`) one in k begins by
         itself; the others share.
         """
-        if not self._costs.known:
-            return 0.0
         inside = len(ahead) + images
         size = group_size(keys, 0, self._costs, min(self._most, inside), inside, load)
         sharing = 1 - 1 / size

@@ -101,12 +101,13 @@ class Engine:
         Closed if closed. The future ends in a Result, or in the error of this request; cancelling it frees its
         place.
         """
-        backlog = self.backlog_seconds()
+        ahead = self._ahead()
+        backlog = self._forecast.seconds(ahead)
         resolved = resolve(request, self.bundle, self.limits, backlog)
         path = self._path(resolved.schedule, resolved.steps, resolved.guidance != 1)
         job = Job(resolved, path, self._clock(), listener)
         try:
-            require_time(job, self.limits, backlog, lambda: self._latency(job))
+            require_time(job, self.limits, backlog, lambda: self._latency(job, ahead))
             self._enter(job)
             self._queue.put(job)
         except DiffesError as error:
@@ -169,9 +170,9 @@ class Engine:
         waiting = [(job.path.keys, 0) for job in self._queue.waiting() for _ in range(job.request.images)]
         return [*waiting, *((image.keys, image.step) for image in self._loop.running)]
 
-    def _latency(self, job: Job) -> float:
+    def _latency(self, job: Job, ahead: Ahead) -> float:
         load = self._load.share(job.arrived)
-        return self._forecast.latency(job.path.keys, job.request.images, self._ahead(), load)
+        return self._forecast.latency(job.path.keys, job.request.images, ahead, load)
 
     def _enter(self, job: Job) -> None:
         self._inside[job.future] = job

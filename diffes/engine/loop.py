@@ -9,6 +9,7 @@ import logging
 from collections import Counter, deque
 from collections.abc import Callable, Iterable, Sequence
 from itertools import chain
+from math import inf
 
 from torch import Tensor
 
@@ -129,6 +130,8 @@ class Loop:
             return
         now = self._clock()
         for image in self.running:
+            if image.due == inf:
+                continue
             left = self._costs.remaining(image.keys, image.step)
             if now + left > image.due and not image.job.gone:
                 limit = f"{image.job.request.timeout:g} seconds"

@@ -107,12 +107,12 @@ class StageScheduler:
             begin = self._beginning(first)
             inside = set(map(id, begin))
             first, others = begin, [[image for image in first if id(image) not in inside], *others]
-        batch = [*first[: self.most]]
+        batch = first[: self.most]
         for group in filter(None, others):
             batch += self._company(batch, group, len(running) + situation.waiting, situation.load)
         return batch
 
-    def _beginning(self, crowd: Sequence[Image]) -> Sequence[Image]:
+    def _beginning(self, crowd: list[Image]) -> list[Image]:
         """The first of those who have not begun, with all of its request if they cost less together."""
         leader = crowd[0]
         own = [image for image in crowd if image.request is leader.request][: self.most]
@@ -130,13 +130,13 @@ class StageScheduler:
         return group[:more] if divisible or more == len(group) else []
 
 
-def _groups(images: Sequence[Image], leader: Image) -> list[Sequence[Image]]:
+def _groups(images: Sequence[Image], leader: Image) -> list[list[Image]]:
     """Those who took their last step together, and those who have taken none; the leader's first, itself in front."""
     groups: dict[tuple[int, int, int], list[Image]] = {}
     for image in sorted(images, key=lambda image: image is not leader):
         taken = (id(image.keys), image.step, image.passed_over) if image.step else (0, 0, 0)
         groups.setdefault(taken, []).append(image)
-    return [*groups.values()]
+    return list(groups.values())
 
 
 _HORIZON = 400.0  # images' time by themselves, over which what comes is taken to stay as it is

@@ -56,6 +56,17 @@ def _sum_runs(  # type: ignore[no-untyped-def]
 
 
 @triton.jit
+def _runs(  # type: ignore[no-untyped-def]
+    first, sample, channel, own, pixels, channels, runs, PIXELS: tl.constexpr, RUNS: tl.constexpr
+):
+    """Where the sums of runs from `first` on lie, which of them there are, and of how many pixels each is."""
+    run = first + tl.arange(0, RUNS)
+    at = (sample * runs + run[:, None]) * channels + channel[None, :]
+    counts = tl.minimum(pixels - run * PIXELS, PIXELS).to(tl.float32)
+    return at, (run < runs)[:, None] & own[None, :], counts[:, None]
+
+
+@triton.jit
 def _mean_and_scale(  # type: ignore[no-untyped-def]
     means,
     squares,
@@ -76,24 +87,18 @@ def _mean_and_scale(  # type: ignore[no-untyped-def]
     sample = tl.program_id(1).to(tl.int64)
     inside = tl.arange(0, WIDTH)
     channel = group * GROUP + inside
+    own = inside < GROUP
     total = tl.zeros([WIDTH], tl.float32)
     for first in range(0, runs, RUNS):
-        run = first + tl.arange(0, RUNS)
-        there = (run < runs)[:, None] & (inside < GROUP)[None, :]
-        at = (sample * runs + run[:, None]) * channels + channel[None, :]
-        counts = tl.minimum(pixels - run * PIXELS, PIXELS).to(tl.float32)
-        total += tl.sum(tl.load(means + at, mask=there, other=0.0) * counts[:, None], axis=0)
+        at, there, counts = _runs(first, sample, channel, own, pixels, channels, runs, PIXELS, RUNS)
+        total += tl.sum(tl.load(means + at, mask=there, other=0.0) * counts, axis=0)
     mean = tl.sum(total, axis=0) / (pixels * GROUP)
     total = tl.zeros([WIDTH], tl.float32)
     for first in range(0, runs, RUNS):
-        run = first + tl.arange(0, RUNS)
-        there = (run < runs)[:, None] & (inside < GROUP)[None, :]
-        at = (sample * runs + run[:, None]) * channels + channel[None, :]
-        counts = tl.minimum(pixels - run * PIXELS, PIXELS).to(tl.float32)
+        at, there, counts = _runs(first, sample, channel, own, pixels, channels, runs, PIXELS, RUNS)
         aside = tl.where(there, tl.load(means + at, mask=there, other=0.0) - mean, 0.0)
-        total += tl.sum(tl.load(squares + at, mask=there, other=0.0) + aside * aside * counts[:, None], axis=0)
+        total += tl.sum(tl.load(squares + at, mask=there, other=0.0) + aside * aside * counts, axis=0)
     variance = tl.sum(total, axis=0) / (pixels * GROUP)
-    own = inside < GROUP
     factor = tl.load(weight + channel, mask=own, other=0.0).to(tl.float32) / tl.sqrt(variance + eps)
     tl.store(centre + sample * channels + channel, mean + tl.zeros([WIDTH], tl.float32), mask=own)
     tl.store(scale + sample * channels + channel, factor, mask=own)

@@ -1,11 +1,13 @@
 """Recorded calls with a recorder that repeats by running again; on a GPU it is a CUDA graph."""
 
 from collections.abc import Callable
+from functools import partial
 
 import pytest
 import torch
 from torch import Tensor
 
+from diffes.backends.buckets import in_pieces
 from diffes.backends.calls import Input, PlainCalls, RecordedCalls, alone, step_inputs
 from diffes.backends.recorder import Outputs, Run
 
@@ -105,14 +107,15 @@ def test_every_output_comes_back_as_it_is_unless_a_type_is_asked_for(rows: int) 
         assert torch.equal(found, expected)
 
 
-def test_plain_calls_run_in_pieces_and_convert() -> None:
+def test_plain_calls_convert_and_may_run_in_pieces() -> None:
     seen: list[int] = []
 
     def double(latents: Tensor) -> Tensor:
         seen.append(len(latents))
         return 2 * latents
 
-    calls = PlainCalls({"": alone(double)}, step_inputs({"latents": (3,)}, torch.bfloat16), CPU, most=4)
+    inputs = step_inputs({"latents": (3,)}, torch.bfloat16)
+    calls = PlainCalls({"": alone(partial(in_pieces, double, most=4))}, inputs, CPU)
     (found,) = calls("", {"latents": torch.arange(30.0).view(10, 3)})
     assert found.dtype == torch.float32
     assert torch.equal(found, 2 * torch.arange(30.0).view(10, 3))
