@@ -14,7 +14,7 @@ from starlette.responses import StreamingResponse
 from starlette.types import Receive, Scope, Send
 
 from diffes.engine.engine import Engine
-from diffes.engine.request import Preview, Progress, Request, Result
+from diffes.engine.request import Listener, Preview, Progress, Request, Result
 from diffes.errors import Cancelled
 
 MAX_BODY = 64 * 1024
@@ -57,8 +57,7 @@ def _require_json(headers: Headers) -> None:
 
 async def answer_of(request: HttpRequest, engine: Engine, asked: Request) -> Result | None:
     """The result, or None if the client left first; then, and on cancellation, the engine drops the request."""
-    future = await run_in_threadpool(engine.submit, asked)
-    waiter = asyncio.wrap_future(future)
+    waiter = asyncio.wrap_future(await _submitted(engine, asked))
     try:
         while not (await asyncio.wait({waiter}, timeout=_POLL_SECONDS))[0]:
             if await request.is_disconnected():
@@ -68,6 +67,21 @@ async def answer_of(request: HttpRequest, engine: Engine, asked: Request) -> Res
         return waiter.result()
     finally:
         waiter.cancel()
+
+
+async def _submitted(engine: Engine, asked: Request, listener: Listener | None = None) -> Future[Result]:
+    """Submitted on a thread. Threads cannot be cancelled: who leaves meanwhile has his request taken back after it."""
+    submitting = asyncio.ensure_future(run_in_threadpool(engine.submit, asked, listener))
+    try:
+        return await asyncio.shield(submitting)
+    except asyncio.CancelledError:
+        submitting.add_done_callback(_take_back)
+        raise
+
+
+def _take_back(submitting: asyncio.Future[Future[Result]]) -> None:
+    if not submitting.cancelled() and submitting.exception() is None:
+        submitting.result().cancel()
 
 
 def cancelled() -> Cancelled:
@@ -91,7 +105,7 @@ class Followed:
         def tell(event: Progress | Preview | None) -> None:
             loop.call_soon_threadsafe(followed._heard.put_nowait, event)
 
-        followed.future = await run_in_threadpool(engine.submit, asked, tell)
+        followed.future = await _submitted(engine, asked, tell)
         followed.future.add_done_callback(lambda _: tell(None))
         return followed
 
