@@ -73,22 +73,30 @@ def side_by_side(
 
 
 def with_deadlines(
-    trial: Trial, make: Callable[[], Scheduler], asked: Asked, alone: float, tell: Callable[[], None]
+    trial: Trial, makers: Mapping[str, Callable[[], Scheduler]], asked: Asked, alone: float, tell: Callable[[], None]
 ) -> list[dict[str, Any]]:
-    """Callers who wait a slack and no longer: shares done in time, refused and dropped, and p99 of what was done."""
+    """Callers who wait a slack and no longer, behind the same admission: all schedulers but one at a time, in turns."""
     found: list[dict[str, Any]] = []
     for load in asked.deadline_loads:
         for slack in asked.slacks:
-            arrivals = [poisson(load / alone, asked.seconds, stretch) for stretch in range(asked.stretches)]
-            told = [trial.run(make(), each, slack * alone) for each in arrivals]
-            latencies = np.concatenate([each["latencies"] for each in told])
-            done, requests = latencies[np.isfinite(latencies)], len(latencies)
-            shares = {fate: sum(each[fate] for each in told) / requests for fate in ("refused", "dropped")}
-            good, p99 = float(np.mean(latencies <= slack * alone)), float(np.quantile(done, 0.99))
-            measures = {"alone": alone, "requests": requests, "good": good, "p99": p99, **shares}
-            found.append({"load": load, "slack": slack, **measures})
-            tell()
+            stretches: dict[str, list[dict[str, Any]]] = {name: [] for name in makers if name != SERIAL}
+            for stretch in range(asked.stretches):
+                arrivals = poisson(load / alone, asked.seconds, stretch)
+                for name in rotated(stretches, stretch):
+                    stretches[name].append(trial.run(makers[name](), arrivals, slack * alone))
+                tell()
+            at = {"load": load, "slack": slack, "alone": alone}
+            found += [{"scheduler": name, **at, **kept(each, slack * alone)} for name, each in stretches.items()]
     return found
+
+
+def kept(stretches: Sequence[dict[str, Any]], limit: float) -> dict[str, Any]:
+    """Shares done within the limit, refused and dropped, and p99 of what was done."""
+    latencies = np.concatenate([each["latencies"] for each in stretches])
+    done, requests = latencies[np.isfinite(latencies)], len(latencies)
+    shares = {fate: sum(each[fate] for each in stretches) / requests for fate in ("refused", "dropped")}
+    good, p99 = float(np.mean(latencies <= limit)), float(np.quantile(done, 0.99))
+    return {"requests": requests, "good": good, "p99": p99, **shares}
 
 
 def measured(
@@ -158,20 +166,20 @@ def main() -> None:
     trial = Trial(bundle, backend, costs, options.most, request)
     serial = StageScheduler(OldestFirst(), costs, 1)
     alone = median(trial.run(serial, [0.0])["latencies"][0] for _ in range(7))
-    policies = options.policy or ["catch-up"]
-    makers = schedulers(costs, options.most, policies)
-    turns = len(asked.loads) * asked.stretches + len(asked.deadline_loads) * len(asked.slacks)
+    makers = schedulers(costs, options.most, options.policy or ["catch-up"])
+    turns = (len(asked.loads) + len(asked.deadline_loads) * len(asked.slacks)) * asked.stretches
     with Progress() as bars:
         task = bars.add_task("serving", total=turns)
         tell = partial(bars.advance, task)
         found = measured(trial, makers, asked, alone, tell)
-        deadlines = with_deadlines(trial, makers[f"diffes, {policies[0]}"], asked, alone, tell)
+        deadlines = with_deadlines(trial, makers, asked, alone, tell)
     result = {
         "machine": asdict(Machine.of(torch.device(options.device), bundle.manifest.dtype)),
         "dtype": bundle.manifest.dtype,
         "backend": options.backend,
         "most": options.most,
         "stretches": options.stretches,
+        "costs": costs.measured,
         "loads": found,
         "deadlines": deadlines,
         "simulated": simulations(trial, makers, asked),

@@ -2,8 +2,8 @@
 what engine_gap.py did.
 """
 
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Iterable, Sequence
+from typing import Any, NamedTuple
 
 from serving_statistics import BETTER, PEERS, WHOLE, beside
 from tables import MISSING, markdown, quartiles, versions_of
@@ -102,36 +102,47 @@ def _borne(measured: Sequence[Measured], slack: float) -> str:
 
 
 def deadlines_table(result: dict[str, Any]) -> str:
-    """One row a slack: the most load done in it by each, and by ours if callers wait no longer, with what became of
-    the others."""
+    """One row a slack: the most load done in it by each scheduler, and if callers wait no longer, behind the engine's
+    admission; with what became of the others of ours.
+    """
+    schedulers = list(dict.fromkeys(each["scheduler"] for each in result["deadlines"]))
+    ours = next(name for name in schedulers if name not in PEERS)
     rows = []
     for slack in result["loads"][0]["good"]:
-        best = {
-            scheduler: max(
-                (each["load"] * each["good"][slack], each["load"])
-                for each in result["loads"]
-                if each["scheduler"] == scheduler
-            )
-            for scheduler in dict.fromkeys(each["scheduler"] for each in result["loads"])
-        }
-        ours = next(scheduler for scheduler in best if scheduler not in PEERS)
-        kept = max(
-            (each for each in result["deadlines"] if f"{each['slack']:g}" == slack),
-            key=lambda each: each["load"] * each["good"],
+        waiting, leaving = (
+            {name: _most((each for each in result[part] if each["scheduler"] == name), slack) for name in schedulers}
+            for part in ("loads", "deadlines")
         )
-        done = kept["load"] * kept["good"]
+        done = [most[name] for name in (WHOLE, ours) for most in (waiting, leaving)]
+        kept = leaving[ours].of
         rows.append(
             [
                 f"{slack} x",
-                *(f"{done:.2f} (of {load:g})" for done, load in (best[WHOLE], best[ours])),
-                f"{done:.2f} (of {kept['load']:g})",
+                *(f"{most.done:.2f} (of {most.of['load']:g})" for most in done),
                 f"{100 * kept['refused']:.1f} % / {100 * kept['dropped']:.1f} %",
                 f"{kept['p99'] / kept['alone']:.2f}",
-                f"{done / best[WHOLE][0]:.2f}",
+                " / ".join(f"{leaving[ours].done / most[WHOLE].done:.2f}" for most in (waiting, leaving)),
             ]
         )
-    heads = ["within", WHOLE, "diffes", "diffes, with deadlines", "refused / dropped", "p99 of the others"]
-    return markdown([*heads, f"times {WHOLE}"], rows)
+    told = [head for name in (WHOLE, "diffes") for head in (name, f"{name}, with deadlines")]
+    return markdown(["within", *told, "refused / dropped", "p99 of the others", f"times {WHOLE}"], rows)
+
+
+class _Most(NamedTuple):
+    """Of a scheduler: load done within a slack, and where that was."""
+
+    done: float
+    of: Measured
+
+
+def _most(measured: Iterable[Measured], slack: str) -> _Most:
+    """At whichever load it is most. With deadlines `good` is a share within the slack that was waited for."""
+    told = [
+        _Most(each["load"] * (each["good"] if "slack" in each else each["good"][slack]), each)
+        for each in measured
+        if f"{each.get('slack', float(slack)):g}" == slack
+    ]
+    return max(told, key=lambda most: most.done)
 
 
 def gap_table(result: dict[str, Any]) -> str:

@@ -31,6 +31,7 @@ class StepCosts:
     """
 
     def __init__(self, measured: Mapping[str, Mapping[int, float]], buckets: Sequence[int] = ()) -> None:
+        self.measured = {subgraph: dict(seconds) for subgraph, seconds in measured.items()}
         self._tables = {
             subgraph: (tuple(sorted(seconds)), tuple(seconds[rows] for rows in sorted(seconds)))
             for subgraph, seconds in measured.items()
