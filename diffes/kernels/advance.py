@@ -14,7 +14,7 @@ from diffes.kernels.plain import Advanced
 _BLOCK = 2048  # values of a row that a program takes
 
 
-@triton.jit
+@triton.jit(do_not_specialize=["rows"])  # compiled once, not again for one row, for sixteen and for others
 def _advance_block(  # type: ignore[no-untyped-def]
     x,
     out,

@@ -11,6 +11,9 @@ from torch import Tensor
 from diffes.backends.base import Backend
 from diffes.bundle import Bundle
 from diffes.engine.costs import StepCosts
+from diffes.engine.engine import Engine
+from diffes.engine.request import Limits, Request
+from diffes.engine.timeline import timeline_of
 
 _TIMED = 3  # calls of a step, after one that is not; the fastest counts, for others were disturbed
 
@@ -18,7 +21,7 @@ logger = logging.getLogger(__name__)
 
 
 def warm_up(bundle: Bundle, backend: Backend, batch: int, clock: Callable[[], float] = perf_counter) -> StepCosts:
-    """Every graph at each row count of `warm_rows`; what steps cost there."""
+    """Every graph at each row count of `warm_rows`, then what the engine does around them; what steps cost there."""
     began = clock()
     seconds: dict[str, dict[int, float]] = {subgraph.id: {} for subgraph in bundle.manifest.subgraphs}
     generator = torch.Generator().manual_seed(0)
@@ -32,7 +35,26 @@ def warm_up(bundle: Bundle, backend: Backend, batch: int, clock: Callable[[], fl
             known[rows] = _fastest(lambda: backend.denoise(subgraph, latents.to(backend.device), conditions), clock)  # noqa: B023
         backend.decode(latents)
         logger.info("warm at %d rows after %.1f s", rows, clock() - began)
+    _rehearse(bundle, backend, batch)
     return StepCosts(seconds, backend.buckets)
+
+
+def _rehearse(bundle: Bundle, backend: Backend, batch: int) -> None:
+    """Requests of one step through an engine of their own. What it does between two calls of a backend is compiled and
+    loaded, too: on an H200 the first step of several images stopped all for half a second.
+    """
+    timeline = timeline_of(backend.device, perf_counter)
+    timeline.adopt()
+    limits = Limits(batch=batch, running=batch, images=batch)
+    engine = Engine(bundle, backend, limits, timeline=timeline)  # to which company costs nothing: they go together
+    for images in sorted({*_powers(batch), batch}):
+        for guidance in (1.0, 2.0):
+            request = Request(label=0, seed=0, images=images, steps=1, guidance=guidance)
+            done = engine.submit(request)
+            while not done.done():
+                engine.step()
+            if (error := done.exception()) is not None:  # not necessarily one that other requests will meet
+                logger.warning("%d images failed in warm-up: %s", images, error)
 
 
 def spare_what_stays() -> None:

@@ -1,12 +1,15 @@
 """From start to close without blocking the caller."""
 
 import gc
+import logging
 import threading
 from pathlib import Path
 
 import pytest
+import torch
 from prometheus_client import CollectorRegistry
 
+from diffes.backends.base import Conditions
 from diffes.backends.fake import FakeBackend
 from diffes.bundle import Bundle
 from diffes.engine.request import Request
@@ -15,7 +18,7 @@ from diffes.manifest import MANIFEST
 from diffes.serving.metrics import Metrics
 from diffes.serving.runtime import Runtime
 from diffes.serving.settings import Settings
-from diffes.serving.warmup import warm_rows
+from diffes.serving.warmup import warm_rows, warm_up
 
 
 class GatedBackend(FakeBackend):
@@ -109,6 +112,31 @@ def test_a_failed_start_is_not_alive_and_says_why(runtime: Runtime, monkeypatch:
 def test_warm_up_covers_one_image_and_a_full_batch_plain_and_guided() -> None:
     assert warm_rows(8) == [1, 2, 4, 8, 16]
     assert warm_rows(3) == [1, 2, 3, 4, 6]
+
+
+def test_warm_up_ends_with_requests_through_an_engine_that_many_images_go_through_together(bundle: Bundle) -> None:
+    backend = FakeBackend()
+    warm_up(bundle, backend, 3)
+    stepped = [call.rows for call in backend.calls if call.method == "denoise"][-6:]
+    assert stepped == [1, 2, 2, 4, 3, 6]  # unguided and guided
+    decoded = [call.rows for call in backend.calls if call.method == "decode"][-6:]
+    assert decoded == [1, 1, 2, 2, 3, 3]
+
+
+class Broken(FakeBackend):
+    """What it denoises is no number."""
+
+    def denoise(self, subgraph: str, latents: torch.Tensor, conditions: Conditions) -> torch.Tensor:
+        return super().denoise(subgraph, latents, conditions) * float("nan")
+
+
+def test_a_request_that_fails_in_warm_up_is_told_and_keeps_no_other_from_being_served(
+    bundle: Bundle, caplog: pytest.LogCaptureFixture
+) -> None:
+    with caplog.at_level(logging.WARNING):
+        costs = warm_up(bundle, Broken(), 2)
+    assert costs.known
+    assert "2 images failed in warm-up: stage 0 failed" in caplog.text
 
 
 def test_warm_up_runs_every_bucket_that_a_batch_can_be_padded_to() -> None:
