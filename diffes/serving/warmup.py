@@ -54,7 +54,7 @@ def _rehearse(bundle: Bundle, backend: Backend, batch: int) -> None:
             while not done.done():
                 engine.step()
             if (error := done.exception()) is not None:  # not necessarily one that other requests will meet
-                logger.warning("%d images failed in warm-up: %s", images, error)
+                logger.warning("warm-up with %d images failed: %s", images, error)
 
 
 def spare_what_stays() -> None:

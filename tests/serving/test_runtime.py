@@ -136,7 +136,7 @@ def test_a_request_that_fails_in_warm_up_is_told_and_keeps_no_other_from_being_s
     with caplog.at_level(logging.WARNING):
         costs = warm_up(bundle, Broken(), 2)
     assert costs.known
-    assert "2 images failed in warm-up: stage 0 failed" in caplog.text
+    assert "warm-up with 2 images failed: stage 3 failed" in caplog.text
 
 
 def test_warm_up_runs_every_bucket_that_a_batch_can_be_padded_to() -> None:
