@@ -59,7 +59,7 @@ class Forecast:
         return images * self._share(keys, 0, 1)
 
     def latency(self, keys: tuple[BatchKey, ...], images: int, ahead: Ahead, load: float) -> float:
-        """Until the images of a request that comes now are done: as likely more as less, once much is inside.
+        """Until the images of a request that comes now are answered: as likely more as less, once much is inside.
 
         Where company does not pay, those ahead end what they have left, and then it is its turn. Where it pays, groups
         catch up with each other, and who comes later takes part in the steps of who came before: as much as those ahead
@@ -76,7 +76,7 @@ class Forecast:
             return (1 - sharing) * left + sharing * whole
 
         others = sum(spent(keys, step, company) for keys, step in ahead)
-        return others + images * spent(keys, 0, self._company(images))
+        return others + images * spent(keys, 0, self._company(images)) + self._costs.ending
 
     def _company(self, images: int) -> int:
         return max(1, min(self._most, images))

@@ -38,6 +38,7 @@ class StepCosts:
         }
         self._buckets = tuple(buckets)
         self._pace = 1.0
+        self.ending = 0.0  # seconds from an image's last step to its answer, of late: decoding, and that it is noticed
         self.known = bool(measured)  # or seen: before either, seconds mean nothing
         self._told = lru_cache(maxsize=4096)(self._by_table)
         self._ahead = lru_cache(maxsize=1024)(self._remaining_by_table)
@@ -51,13 +52,18 @@ class StepCosts:
         return self._pace * self._ahead(keys, company)[step]
 
     def observe(self, subgraph: str, rows: int, seconds: float) -> None:
-        """A call of that kind took so long: all others will have changed with it."""
+        """A call of that kind took so long until another could begin: all others will have changed with it."""
         ratio = seconds / self.seconds(subgraph, rows)
         if not self.known:
             self._pace = ratio
             self.known = True
         elif subgraph in self._tables or not self._tables:
             self._pace *= min(max(ratio, 1 / _SANE), _SANE) ** _RECENT
+
+    def observe_ending(self, seconds: float) -> None:
+        """An answer came so long after its last step."""
+        sane = min(seconds, self.ending * _SANE) if self.ending else seconds
+        self.ending += (sane - self.ending) * (_RECENT if self.ending else 1.0)
 
     def _by_table(self, subgraph: str, rows: int) -> float:
         table = self._tables.get(subgraph)

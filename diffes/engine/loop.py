@@ -132,10 +132,10 @@ class Loop:
         for image in self.running:
             if image.due == inf:
                 continue
-            left = self._costs.remaining(image.keys, image.step)
+            left = self._costs.remaining(image.keys, image.step) + self._costs.ending
             if now + left > image.due and not image.job.gone:
                 limit = f"{image.job.request.timeout:g} seconds"
-                found = f"{now - image.job.arrived:.3g} seconds, and {left:.3g} seconds of steps left"
+                found = f"{now - image.job.arrived:.3g} seconds, and {left:.3g} seconds of work left"
                 image.job.fail(Expired("the request can no longer be done in time", expected=limit, found=found))
 
     def _drop_gone(self) -> None:
@@ -227,10 +227,11 @@ class Loop:
         began -= flight.landed.since(flight.began)
         for job in {move.image.job for move in flight.moves}:
             job.note({move.stage.stage for move in flight.moves if move.image.job is job}, began, seconds, images)
-        self._costs.observe(key.subgraph, key.rows(images), seconds)
         stages = Counter(move.stage for move in flight.moves)
         gap = None if self._last is None else flight.began.since(self._last)
-        self._last = flight.ended
+        self._costs.observe(key.subgraph, key.rows(images), seconds + (gap or 0.0))
+        more = self._air or any(not image.done for image in self.running)
+        self._last = flight.ended if more else None
         report = StepReport(
             key.subgraph, tuple(stages), images, key.rows(images), seconds, tuple(stages.values()), gap_seconds=gap
         )
@@ -241,7 +242,7 @@ class Loop:
         if not wanted:
             return
         try:
-            self._decoding.append(decode(self._backend, wanted, self._timeline))
+            self._decoding.append(decode(self._backend, wanted, self._timeline, self._clock()))
         except Exception as error:  # noqa: BLE001 - whatever a runtime raises, these requests alone end
             self._fail({move.image.job for move in wanted}, "the decoder failed", error, "decode")
 
@@ -256,6 +257,7 @@ class Loop:
                 self._fail({move.image.job for move in decoding.moves}, "the decoder failed", error, "decode")
                 continue
             self._observer.decoded(len(decoding.moves), decoding.done.since(decoding.began))
+            self._costs.observe_ending(self._clock() - decoding.at)
             for move, pixels in zip(decoding.moves, decoding.pixels, strict=True):
                 self._hand_out(move, pixels)
 

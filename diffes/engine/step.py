@@ -53,10 +53,13 @@ class Flight:
 
 @dataclass(frozen=True, slots=True)
 class Decoding:
-    """Latents that are being decoded; `pixels` [B, 3, H, W] are whole once `done` has passed."""
+    """Latents that are being decoded, since `at` on the engine's clock; `pixels` [B, 3, H, W] are whole once `done` has
+    passed.
+    """
 
     moves: tuple[Move, ...]
     pixels: Tensor
+    at: float
     began: Mark
     done: Mark
 
@@ -108,13 +111,13 @@ def launch(backend: Backend, batch: Sequence[ImageState], timeline: Timeline) ->
 
 
 @torch.no_grad()
-def decode(backend: Backend, moves: Sequence[Move], timeline: Timeline) -> Decoding:
+def decode(backend: Backend, moves: Sequence[Move], timeline: Timeline, at: float) -> Decoding:
     """Pixels of each move's image: of its latents if it is done, else of what it would be."""
     with timeline.aside():
         began = timeline.mark()
         latents = torch.stack([move.latents if move.last else move.clean for move in moves])
         pixels = timeline.to_host(backend.decode(latents).float())
-        return Decoding(tuple(moves), pixels, began, timeline.mark())
+        return Decoding(tuple(moves), pixels, at, began, timeline.mark())
 
 
 def _moved(image: ImageState, latents: Tensor, clean: Tensor) -> Move:

@@ -35,6 +35,18 @@ def test_one_call_that_was_disturbed_hardly_counts() -> None:
     assert costs.seconds("a", 2) < 1.1
 
 
+def test_answers_are_taken_to_come_as_long_after_their_last_step_as_those_of_late() -> None:
+    costs = StepCosts(TABLE)
+    assert costs.ending == 0
+    costs.observe_ending(0.5)
+    assert costs.ending == 0.5
+    for _ in range(200):
+        costs.observe_ending(0.1)
+    assert costs.ending == pytest.approx(0.1, rel=0.01)
+    costs.observe_ending(100.0)
+    assert costs.ending < 0.12
+
+
 def test_where_nothing_is_known_a_call_takes_as_long_as_the_last_ones_whatever_its_rows() -> None:
     costs = StepCosts({})
     costs.observe("a", 2, 0.5)

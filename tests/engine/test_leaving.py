@@ -83,7 +83,7 @@ def test_a_request_is_dropped_once_its_time_does_not_suffice_and_the_rest_of_its
     patient, hasty = engine.submit(Request(label=0, seed=0)), engine.submit(Request(label=1, seed=1, timeout=2.5))
     drain(engine, patient, hasty)
     assert patient.result().images.isfinite().all()
-    told = r"no longer be done in time: expected 2\.5 seconds, found 1 seconds, and 3 seconds of steps left"
+    told = r"no longer be done in time: expected 2\.5 seconds, found 1 seconds, and 3 seconds of work left"
     with pytest.raises(Expired, match=told):
         hasty.result()
     assert [rows for _, rows in slow.calls] == [4, 2, 2, 2]
@@ -110,6 +110,47 @@ def test_what_cannot_be_done_in_time_by_forecast_is_refused_at_the_door(
     assert not engine.submit(Request(label=0, seed=1, timeout=9.0)).done()
     assert [ending.reason for ending in heard.endings] == ["deadline"]
     assert not slow.calls
+
+
+def test_what_decoding_takes_of_late_is_part_of_the_forecast(
+    engine_with: EngineFactory, slow: MemoryBackend, clock: Clock
+) -> None:
+    spend = slow.before
+
+    def decode_slowly(graph: str, rows: int) -> None:
+        spend(graph, rows)
+        clock.now += 2 * (graph == "decode")
+
+    slow.before = decode_slowly
+    engine = engine_with(costs=StepCosts(SECOND_A_STEP), clock=clock)
+    run(engine, Request(label=0, seed=0))
+    with pytest.raises(Overloaded, match="expected 5 seconds or less, found a forecast of 6 seconds"):
+        engine.submit(Request(label=0, seed=1, timeout=5.0))
+    in_time = engine.submit(Request(label=0, seed=1, timeout=6.5))
+    engine.step()
+    clock.now += 1  # what was enough is not any more
+    drain(engine, in_time)
+    with pytest.raises(Expired, match="found 2 seconds, and 5 seconds of work left"):
+        in_time.result()
+
+
+@pytest.mark.usefixtures("slow")
+def test_what_passes_between_two_steps_counts_as_theirs_but_not_while_there_is_nothing_to_do(
+    engine_with: EngineFactory, clock: Clock
+) -> None:
+    def pause(_: object) -> None:
+        clock.now += 1
+
+    costs = StepCosts(SECOND_A_STEP)
+    engine = engine_with(costs=costs, clock=clock)
+    for seed in range(50):
+        drain(engine, engine.submit(Request(label=0, seed=seed)))
+        clock.now += 10
+    assert costs.seconds("step0", 2) == pytest.approx(1.0)
+    for seed in range(50):
+        drain(engine, engine.submit(Request(label=0, seed=seed), pause))
+    share = (STEPS - 1) / STEPS  # of steps that come after another
+    assert costs.seconds("step0", 2) == pytest.approx(1 + share, rel=0.05)
 
 
 def test_the_queue_is_bounded_in_seconds_of_forecast(engine_with: EngineFactory) -> None:

@@ -35,9 +35,10 @@ def test_it_decodes_as_diffusers_does(config: dict[str, Any], rows: int) -> None
     its = vae(**config).decoder.to(DEVICE)
     latents = normal(rows, 4, 4, 6)
     assert decoder.fits(its)
-    found = decoder.decode(its, latents)
+    with torch.backends.cudnn.flags(enabled=True, allow_tf32=False):  # whose rounding depends on how its results lie
+        found, expected = decoder.decode(its, latents), its(latents)
     assert found.is_contiguous()
-    torch.testing.assert_close(found, its(latents), rtol=1e-4, atol=1e-4)
+    torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-4)
 
 
 def test_what_is_built_otherwise_does_not_fit() -> None:

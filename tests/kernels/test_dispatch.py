@@ -13,7 +13,7 @@ from tests.kernels.some import TOKENS, normal, step
 
 
 def test_on_a_cpu_nothing_is_rounded() -> None:
-    x = normal(4, 24)
+    x = normal(4, 24).cpu()
     with tf32():
         assert not kernels.is_fast(x)
         assert not kernels.is_fast(x.bfloat16())
