@@ -23,7 +23,8 @@ class Call(Protocol):
 
 
 class StepCosts:
-    """Seconds of one call: as a table says, times the machine's pace of late. Where nothing is known a call takes as
+    """Seconds of one call until the next can begin: as a table says, times the machine's pace of late, and what has
+    passed between two calls of late, which is the same for many rows as for few. Where nothing is known a call takes as
     long as the last ones did, whatever its rows: company is then taken to cost nothing.
 
     `measured` are seconds by rows, by subgraph. `buckets` are the row counts that a backend pads a call to; without
@@ -38,22 +39,32 @@ class StepCosts:
         }
         self._buckets = tuple(buckets)
         self._pace = 1.0
-        self.ending = 0.0  # seconds from an image's last step to its answer, of late: decoding, and that it is noticed
+        self._between = _OfLate()
+        self._ending = _OfLate()
         self.known = bool(measured)  # or seen: before either, seconds mean nothing
         self._told = lru_cache(maxsize=4096)(self._by_table)
         self._ahead = lru_cache(maxsize=1024)(self._remaining_by_table)
 
     def seconds(self, subgraph: str, rows: int) -> float:
         """Of one call."""
-        return self._pace * self._told(subgraph, rows)
+        return self._pace * self._told(subgraph, rows) + self._between.seconds
 
     def remaining(self, keys: tuple[Call, ...], step: int, company: int = 1) -> float:
         """Of the steps from `step` on: an image's share, if so many take each of them together."""
-        return self._pace * self._ahead(keys, company)[step]
+        return self._pace * self._ahead(keys, company)[step] + self._between.seconds * (len(keys) - step) / company
 
-    def observe(self, subgraph: str, rows: int, seconds: float) -> None:
-        """A call of that kind took so long until another could begin: all others will have changed with it."""
-        ratio = seconds / self.seconds(subgraph, rows)
+    @property
+    def ending(self) -> float:
+        """Seconds from an image's last step to its answer, of late: decoding, and that it is noticed."""
+        return self._ending.seconds
+
+    def observe(self, subgraph: str, rows: int, seconds: float, gap: float | None = None) -> None:
+        """A call of that kind took so long: all others will have changed with it. `gap` seconds passed before it in
+        which there was work for it; None if there was none, or no call before it.
+        """
+        if gap is not None:
+            self._between.add(gap)
+        ratio = seconds / (self._pace * self._told(subgraph, rows))
         if not self.known:
             self._pace = ratio
             self.known = True
@@ -62,8 +73,7 @@ class StepCosts:
 
     def observe_ending(self, seconds: float) -> None:
         """An answer came so long after its last step."""
-        sane = min(seconds, self.ending * _SANE) if self.ending else seconds
-        self.ending += (sane - self.ending) * (_RECENT if self.ending else 1.0)
+        self._ending.add(seconds)
 
     def _by_table(self, subgraph: str, rows: int) -> float:
         table = self._tables.get(subgraph)
@@ -78,6 +88,20 @@ class StepCosts:
         for key in reversed(keys):
             sums.append(sums[-1] + self._told(key.subgraph, key.rows(company)) / company)
         return sums[::-1]
+
+
+class _OfLate:
+    """A mean that forgets."""
+
+    def __init__(self) -> None:
+        self.seconds = 0.0
+
+    def add(self, seconds: float) -> None:
+        """The newest."""
+        if self.seconds:
+            self.seconds += _RECENT * (min(seconds, _SANE * self.seconds) - self.seconds)
+        else:
+            self.seconds = seconds
 
 
 def _between(rows: Sequence[int], seconds: Sequence[float], wanted: int) -> float:

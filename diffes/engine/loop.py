@@ -229,7 +229,7 @@ class Loop:
             job.note({move.stage.stage for move in flight.moves if move.image.job is job}, began, seconds, images)
         stages = Counter(move.stage for move in flight.moves)
         gap = None if self._last is None else flight.began.since(self._last)
-        self._costs.observe(key.subgraph, key.rows(images), seconds + (gap or 0.0))
+        self._costs.observe(key.subgraph, key.rows(images), seconds, gap)
         more = self._air or any(not image.done for image in self.running)
         self._last = flight.ended if more else None
         report = StepReport(

@@ -35,6 +35,17 @@ def test_one_call_that_was_disturbed_hardly_counts() -> None:
     assert costs.seconds("a", 2) < 1.1
 
 
+def test_what_passes_between_two_calls_is_the_same_whatever_they_cost_and_shared_in_company() -> None:
+    costs, keys = StepCosts(TABLE), path(*"aa")
+    for _ in range(200):
+        costs.observe("a", 2, 1.0, gap=0.2)
+    assert costs.seconds("a", 2) == pytest.approx(1.2, rel=0.01)
+    assert costs.seconds("a", 8) == pytest.approx(2.7, rel=0.01)
+    assert costs.remaining(keys, 0) == pytest.approx(2.4, rel=0.01)
+    assert costs.remaining(keys, 1, company=4) == pytest.approx(2.7 / 4, rel=0.01)
+    assert costs.remaining(keys, 2) == 0
+
+
 def test_answers_are_taken_to_come_as_long_after_their_last_step_as_those_of_late() -> None:
     costs = StepCosts(TABLE)
     assert costs.ending == 0

@@ -149,8 +149,7 @@ def test_what_passes_between_two_steps_counts_as_theirs_but_not_while_there_is_n
     assert costs.seconds("step0", 2) == pytest.approx(1.0)
     for seed in range(50):
         drain(engine, engine.submit(Request(label=0, seed=seed), pause))
-    share = (STEPS - 1) / STEPS  # of steps that come after another
-    assert costs.seconds("step0", 2) == pytest.approx(1 + share, rel=0.05)
+    assert costs.seconds("step0", 2) == pytest.approx(2.0, rel=0.05)
 
 
 def test_the_queue_is_bounded_in_seconds_of_forecast(engine_with: EngineFactory) -> None:
