@@ -20,31 +20,19 @@ from typing import Any
 import numpy as np
 import torch
 from rich.progress import Progress
-from serving_simulated import simulations
-from serving_statistics import PEERS, SERIAL, WHOLE, Felt, felt, spread
-from serving_trial import Asked, RequestLevel, Trial, Unclosed, poisson
+from serving_schedulers import Makers, schedulers
+from serving_simulated import simulations, told_of
+from serving_statistics import PEERS, SERIAL, Felt, felt, spread
+from serving_trial import Asked, Trial, Unclosed, poisson
 
 from diffes.backends import open_backend
 from diffes.bench.machine import Machine
 from diffes.bundle import Bundle
-from diffes.engine.costs import StepCosts
-from diffes.engine.policies import POLICIES, OldestFirst, scheduler_named
+from diffes.engine.policies import POLICIES, OldestFirst
 from diffes.engine.request import Request
-from diffes.engine.scheduling import Scheduler, StageScheduler
+from diffes.engine.scheduling import StageScheduler
 from diffes.files import write_text_atomically
 from diffes.serving.warmup import spare_what_stays, warm_up
-
-
-def schedulers(costs: StepCosts, most: int, policies: Sequence[str]) -> dict[str, Callable[[], Scheduler]]:
-    """Makers by name: a scheduler may keep a state."""
-    ours: dict[str, Callable[[], Scheduler]] = {
-        f"diffes, {name}": partial(scheduler_named, name, costs, most) for name in policies
-    }
-    return {
-        SERIAL: lambda: StageScheduler(OldestFirst(), costs, 1),
-        WHOLE: lambda: RequestLevel(most),
-        **ours,
-    }
 
 
 def rotated(names: Iterable[str], turn: int) -> list[str]:
@@ -73,7 +61,7 @@ def side_by_side(
 
 
 def with_deadlines(
-    trial: Trial, makers: Mapping[str, Callable[[], Scheduler]], asked: Asked, alone: float, tell: Callable[[], None]
+    trial: Trial, makers: Makers, asked: Asked, alone: float, tell: Callable[[], None]
 ) -> list[dict[str, Any]]:
     """Callers who wait a slack and no longer, behind the same admission: all schedulers but one at a time, in turns."""
     found: list[dict[str, Any]] = []
@@ -100,7 +88,7 @@ def kept(stretches: Sequence[dict[str, Any]], limit: float) -> dict[str, Any]:
 
 
 def measured(
-    trial: Trial, makers: Mapping[str, Callable[[], Scheduler]], asked: Asked, alone: float, tell: Callable[[], None]
+    trial: Trial, makers: Makers, asked: Asked, alone: float, tell: Callable[[], None]
 ) -> list[dict[str, Any]]:
     """Every scheduler at every load, in turns."""
     found: list[dict[str, Any]] = []
@@ -152,7 +140,6 @@ def main() -> None:
         deadline_loads=options.deadline_load,
         seconds=options.seconds,
         stretches=options.stretches,
-        simulated=options.simulated,
     )
     bundle = Bundle.open(options.bundle)
     backend: Any = Unclosed(open_backend(options.backend, bundle, options.device, options.threads))
@@ -179,11 +166,11 @@ def main() -> None:
         "backend": options.backend,
         "most": options.most,
         "stretches": options.stretches,
-        "costs": costs.measured,
         "loads": found,
         "deadlines": deadlines,
-        "simulated": simulations(trial, makers, asked),
+        **told_of(trial.keys, costs),
     }
+    result["simulated"] = simulations(result, options.simulated)
     write_text_atomically(options.out, json.dumps(result, indent=1) + "\n")
 
 

@@ -17,23 +17,10 @@ from diffes.bundle import Bundle
 from diffes.engine.costs import StepCosts
 from diffes.engine.engine import Engine
 from diffes.engine.observer import Silent, StepReport
-from diffes.engine.request import Limits, Request
-from diffes.engine.scheduling import Image, Scheduler, Situation
+from diffes.engine.path import find_path
+from diffes.engine.request import Limits, Request, resolve
+from diffes.engine.scheduling import BatchKey, Scheduler
 from diffes.errors import Expired, Overloaded
-
-
-@dataclass
-class RequestLevel:
-    """The peer: whoever waits when the machine falls idle goes together from the first step to the last."""
-
-    most: int
-    group: list[Any] = field(default_factory=list)
-
-    def choose(self, running: Sequence[Image], situation: Situation) -> list[Image]:  # noqa: ARG002
-        """The group that is under way, or the next one."""
-        inside = set(map(id, running))
-        self.group = [image for image in self.group if id(image) in inside] or list(running[: self.most])
-        return self.group
 
 
 @dataclass
@@ -71,6 +58,12 @@ class Trial:
     costs: StepCosts
     most: int
     request: Callable[[int], Request]
+
+    @property
+    def keys(self) -> tuple[BatchKey, ...]:
+        """What the steps of a request need."""
+        resolved = resolve(self.request(0), self.bundle, Limits())
+        return find_path(self.bundle, resolved.schedule, resolved.steps, resolved.guidance != 1).keys
 
     def run(self, scheduler: Scheduler, arrivals: Sequence[float], timeout: float | None = None) -> dict[str, Any]:
         """Seconds of every request from when it was to come; images in a step; the share of time spent in steps.
@@ -127,7 +120,6 @@ class Asked:
     deadline_loads: Sequence[float]  # at which callers wait a slack and no longer
     seconds: float  # of a stretch
     stretches: int
-    simulated: int  # requests at each load
 
     def schedulers_at(self, load: float, names: Iterable[str]) -> list[str]:
         """One at a time meets no load that it could never serve."""

@@ -37,7 +37,7 @@ class StepCosts:
             subgraph: (tuple(sorted(seconds)), tuple(seconds[rows] for rows in sorted(seconds)))
             for subgraph, seconds in measured.items()
         }
-        self._buckets = tuple(buckets)
+        self.buckets = tuple(buckets)
         self._pace = 1.0
         self._between = _OfLate()
         self._ending = _OfLate()
@@ -79,9 +79,9 @@ class StepCosts:
         table = self._tables.get(subgraph)
         if table is None:
             return 1.0
-        if not self._buckets:
+        if not self.buckets:
             return _between(*table, rows)
-        return sum(_between(*table, piece.bucket) for piece in pieces(rows, self._buckets))
+        return sum(_between(*table, piece.bucket) for piece in pieces(rows, self.buckets))
 
     def _remaining_by_table(self, keys: tuple[Call, ...], company: int) -> list[float]:
         sums = [0.0]

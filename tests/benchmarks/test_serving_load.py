@@ -26,3 +26,27 @@ def test_loads_deadlines_and_simulations_are_measured(tiny_bundle: Bundle, tmp_p
         assert each["good"] + each["refused"] + each["dropped"] <= 1 + 1e-9
     simulated = {each["scheduler"] for each in result["simulated"]}
     assert simulated == {"one at a time", *peers, "diffes, catch-up, were it one stage"}
+
+
+def test_a_simulation_is_done_again_from_its_result_alone(tmp_path: Path) -> None:
+    names = ["one at a time", "whole requests", "diffes, catch-up"]
+    result = {
+        "most": 4,
+        "loads": [{"load": 0.5, "scheduler": name, "good": {"2": 1.0}} for name in names]
+        + [{"load": 2.0, "scheduler": name, "good": {"2": 1.0}} for name in names[1:]],
+        "costs": {"a": {"1": 1.0, "8": 1.0}, "b": {"1": 2.0, "8": 2.0}},
+        "buckets": [],
+        "path": {"subgraphs": ["a", "b", "b"], "guided": True},
+    }
+    out = tmp_path / "load.json"
+    out.write_text(json.dumps(result))
+    done = run("benchmarks/serving_simulated.py", out, "--requests", "200")
+    assert done.error is None
+    written = json.loads(out.read_text())
+    assert {name: written[name] for name in result} == result
+    undivided = "diffes, catch-up, were it one stage"
+    met = [(each["load"], each["scheduler"]) for each in written["simulated"]]
+    assert met == [*((0.5, name) for name in (*names, undivided)), *((2.0, name) for name in (*names[1:], undivided))]
+    for each in written["simulated"]:
+        assert each["alone"] == (6 if each["scheduler"] == undivided else 5)
+        assert each["p50"] >= each["alone"]
