@@ -68,7 +68,7 @@ class Trial:
     def run(self, scheduler: Scheduler, arrivals: Sequence[float], timeout: float | None = None) -> dict[str, Any]:
         """Seconds of every request from when it was to come; images in a step; the share of time spent in steps.
 
-        With a `timeout` requests are refused or dropped by it: their seconds are infinite.
+        With a `timeout` from then requests are refused or dropped by it: their seconds are infinite.
         """
         steps = Steps()
         limits = Limits(batch=self.most, running=4 * self.most, queue=len(arrivals), conditions=1 << 30)
@@ -85,8 +85,9 @@ class Trial:
         futures = []
         for number, at in enumerate(arrivals):
             time.sleep(max(0.0, began + at - time.perf_counter()))
+            left = None if timeout is None else max(began + at + timeout - time.perf_counter(), 1e-9)
             try:
-                future = engine.submit(replace(self.request(number), timeout=timeout))
+                future = engine.submit(replace(self.request(number), timeout=left))
             except Overloaded:
                 refused += 1
                 continue

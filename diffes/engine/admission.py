@@ -11,6 +11,9 @@ from diffes.errors import Overloaded
 
 _LEAST = 0.1  # of a window: what came in less time says little of what will
 _MEETING = 0.75  # of n images inside n to this power share a step, by simulation at an H100's costs
+_BROKEN = 0.05  # of those who were let in with a deadline may miss it; without a risk too many are turned away
+_CORRECTION = 0.05  # of a forecast, by one that was missed
+_CAUTION = 4.0  # times what a forecast says, at most
 
 
 class OfferedLoad:
@@ -43,11 +46,15 @@ Ahead = Sequence[tuple[tuple[BatchKey, ...], int]]  # keys and next step of ever
 
 
 class Forecast:
-    """How long images will take, in the company that there is; no time at all until a step's cost is known."""
+    """How long images will take, in the company that there is; no time at all until a step's cost is known.
+
+    It learns from what became of those who were let in by it.
+    """
 
     def __init__(self, costs: StepCosts, most: int) -> None:
         self._costs = costs
         self._most = most
+        self._caution = 1.0  # times the wait for others
 
     def seconds(self, ahead: Ahead) -> float:
         """Until every image inside is done."""
@@ -64,7 +71,7 @@ class Forecast:
         Where company does not pay, those ahead end what they have left, and then it is its turn. Where it pays, groups
         catch up with each other, and who comes later takes part in the steps of who came before: as much as those ahead
         have taken already is taken meanwhile by those who follow. Of groups of k (`group_size`) one in k begins by
-        itself; the others share.
+        itself; the others share. What others add is stretched as `learn` found it should be.
         """
         inside = len(ahead) + images
         size = group_size(keys, 0, self._costs, min(self._most, inside), inside, load)
@@ -75,8 +82,15 @@ class Forecast:
             left, whole = self._share(keys, step, beside), self._share(keys, 0, company)
             return (1 - sharing) * left + sharing * whole
 
-        others = sum(spent(keys, step, company) for keys, step in ahead)
-        return others + images * spent(keys, 0, self._company(images)) + self._costs.ending
+        own = self._company(images)
+        alone = images * self._share(keys, 0, own)
+        everyone = sum(spent(keys, step, company) for keys, step in ahead) + images * spent(keys, 0, own)
+        return alone + self._caution * max(everyone - alone, 0.0) + self._costs.ending
+
+    def learn(self, *, in_time: bool) -> None:
+        """Of one who was let in with a deadline. Nobody is turned away by caution if there is nobody to wait for."""
+        correction = -_BROKEN / (1 - _BROKEN) if in_time else 1.0
+        self._caution = min(max(self._caution * exp(_CORRECTION * correction), 1.0), _CAUTION)
 
     def _company(self, images: int) -> int:
         return max(1, min(self._most, images))

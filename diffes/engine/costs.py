@@ -55,8 +55,10 @@ class StepCosts:
 
     @property
     def ending(self) -> float:
-        """Seconds from an image's last step to its answer, of late: decoding, and that it is noticed."""
-        return self._ending.seconds
+        """Seconds from an image's last step to its answer, which few have exceeded of late: decoding, and that it is
+        noticed.
+        """
+        return self._ending.seconds + 2 * self._ending.deviation
 
     def observe(self, subgraph: str, rows: int, seconds: float, gap: float | None = None) -> None:
         """A call of that kind took so long: all others will have changed with it. `gap` seconds passed before it in
@@ -91,15 +93,18 @@ class StepCosts:
 
 
 class _OfLate:
-    """A mean that forgets."""
+    """A mean that forgets, and how far from it single ones lie on average."""
 
     def __init__(self) -> None:
         self.seconds = 0.0
+        self.deviation = 0.0
 
     def add(self, seconds: float) -> None:
         """The newest."""
         if self.seconds:
-            self.seconds += _RECENT * (min(seconds, _SANE * self.seconds) - self.seconds)
+            off = min(seconds, _SANE * self.seconds) - self.seconds
+            self.deviation += _RECENT * (abs(off) - self.deviation)
+            self.seconds += _RECENT * off
         else:
             self.seconds = seconds
 

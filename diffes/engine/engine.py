@@ -191,8 +191,10 @@ class Engine:
     def _ended(self, future: Future[Result]) -> None:
         job = self._inside[future]
         self._leave(job)
-        ending = Ending(job.request, _outcome(job), job.timings(self._clock()), job.steps, _reason(job))
-        self._observer.finished(ending)
+        outcome, now = _outcome(job), self._clock()
+        if job.due < inf and outcome in ("done", "expired"):
+            self._forecast.learn(in_time=outcome == "done" and now <= job.due)
+        self._observer.finished(Ending(job.request, outcome, job.timings(now), job.steps, _reason(job)))
 
 
 def _closed() -> Closed:

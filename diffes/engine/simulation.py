@@ -60,13 +60,15 @@ def simulate(
             if forecast is None or _in_time(arrival, running, forecast, load):
                 running.append(arrival)
         if forecast is not None:
-            running = [each for each in running if now + costs.remaining(each.keys, each.step) <= each.due]
+            running = _without_hopeless(running, now, costs, forecast)
         if not running:
             continue
         batch = scheduler.choose(running, Situation(now, 0, load))
         batches.append(batch)
         now += costs.seconds(batch[0].key.subgraph, batch[0].key.rows(len(batch)))
         _advance(running, batch, now)
+        if forecast is not None:
+            _learn(forecast, running)
         running = [arrival for arrival in running if arrival.done_at == inf]
     return batches
 
@@ -74,6 +76,19 @@ def simulate(
 def _in_time(arrival: Arrival, running: Sequence[Arrival], forecast: Forecast, load: float) -> bool:
     ahead = [(each.keys, each.step) for each in running]
     return arrival.at + forecast.latency(arrival.keys, 1, ahead, load) <= arrival.due
+
+
+def _without_hopeless(running: list[Arrival], now: float, costs: StepCosts, forecast: Forecast) -> list[Arrival]:
+    kept = [each for each in running if now + costs.remaining(each.keys, each.step) <= each.due]
+    for _ in range(len(running) - len(kept)):
+        forecast.learn(in_time=False)
+    return kept
+
+
+def _learn(forecast: Forecast, running: Iterable[Arrival]) -> None:
+    for arrival in running:
+        if arrival.done_at < inf and arrival.due < inf:
+            forecast.learn(in_time=arrival.done_at <= arrival.due)
 
 
 def _advance(running: Sequence[Arrival], batch: Sequence[Arrival], now: float) -> None:

@@ -65,6 +65,29 @@ def test_before_costs_are_known_nothing_takes_time() -> None:
     assert Forecast(StepCosts({}), most=4).latency(FOUR, 1, [(FOUR, 0)], load=1.0) == 0
 
 
+def test_where_too_many_were_late_the_wait_for_others_is_taken_to_be_longer_until_few_are() -> None:
+    forecast, ahead = Forecast(proportional(a=1, b=1), most=4), [(FOUR, 0)]
+    for _ in range(10):
+        forecast.learn(in_time=False)
+    cautious = forecast.latency(FOUR, 1, ahead, load=0.9)
+    assert 4 + 1.5 * 4 < cautious < 4 + 2 * 4
+    assert forecast.latency(FOUR, 1, [], load=0.9) == pytest.approx(4)  # nobody to wait for
+    for _ in range(20):
+        for number in range(20):
+            forecast.learn(in_time=number > 0)
+    assert forecast.latency(FOUR, 1, ahead, load=0.9) == pytest.approx(cautious, rel=0.05)  # one in twenty
+    for _ in range(500):
+        forecast.learn(in_time=True)
+    assert forecast.latency(FOUR, 1, ahead, load=0.9) == pytest.approx(4 + 4)
+
+
+def test_caution_has_an_end() -> None:
+    forecast = Forecast(proportional(a=1, b=1), most=4)
+    for _ in range(1000):
+        forecast.learn(in_time=False)
+    assert forecast.latency(FOUR, 1, [(FOUR, 0)], load=0.9) == pytest.approx(4 + 4 * 4)
+
+
 @given(
     steps=st.lists(st.integers(0, 3), max_size=12),
     images=st.integers(1, 4),

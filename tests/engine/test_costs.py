@@ -1,3 +1,5 @@
+from random import Random
+
 import pytest
 
 from diffes.engine.costs import StepCosts
@@ -55,7 +57,17 @@ def test_answers_are_taken_to_come_as_long_after_their_last_step_as_those_of_lat
         costs.observe_ending(0.1)
     assert costs.ending == pytest.approx(0.1, rel=0.01)
     costs.observe_ending(100.0)
-    assert costs.ending < 0.12
+    assert costs.ending < 0.15
+
+
+def test_few_answers_come_later_than_is_counted_on() -> None:
+    costs, random = StepCosts(TABLE), Random(0)
+    late = 0
+    for _ in range(2000):
+        seconds = random.gauss(0.1, 0.01)
+        late += seconds > costs.ending
+        costs.observe_ending(seconds)
+    assert late < 0.1 * 2000
 
 
 def test_where_nothing_is_known_a_call_takes_as_long_as_the_last_ones_whatever_its_rows() -> None:

@@ -1,6 +1,7 @@
 """Callers that leave or run out of time: dropped before the next step, the others untouched, the waste counted."""
 
 from concurrent.futures import CancelledError
+from dataclasses import replace
 
 import pytest
 import torch
@@ -132,6 +133,27 @@ def test_what_decoding_takes_of_late_is_part_of_the_forecast(
     drain(engine, in_time)
     with pytest.raises(Expired, match="found 2 seconds, and 5 seconds of work left"):
         in_time.result()
+
+
+@pytest.mark.usefixtures("slow")
+def test_after_requests_that_were_let_in_and_late_fewer_are_let_in_but_never_fewer_than_an_idle_engine_can_do(
+    engine_with: EngineFactory, clock: Clock
+) -> None:
+    engine = engine_with(Limits(batch=1), costs=StepCosts(SECOND_A_STEP), clock=clock)
+    ahead, hasty = Request(label=0, seed=0), Request(label=0, seed=1, timeout=2 * STEPS + 0.5)
+    in_time = engine.submit(ahead), engine.submit(hasty)
+    drain(engine, *in_time)
+    assert in_time[1].result()
+    for _ in range(5):
+        late = engine.submit(ahead), engine.submit(replace(hasty, timeout=4 * STEPS))
+        clock.now += 3 * STEPS  # in which nothing is done
+        drain(engine, *late)
+        with pytest.raises(Expired):
+            late[1].result()
+    drain(engine, engine.submit(replace(hasty, timeout=STEPS + 0.5)))
+    engine.submit(ahead)
+    with pytest.raises(Overloaded, match="cannot be done in time"):
+        engine.submit(hasty)
 
 
 @pytest.mark.usefixtures("slow")

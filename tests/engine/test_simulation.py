@@ -162,3 +162,21 @@ def test_with_deadlines_a_gpu_does_more_in_time_than_whole_requests_do_at_their_
         simulate(images, scheduler, costs, rate, Forecast(costs, 16))
         ours = max(ours, rate * in_time(images, slack, alone))
     assert ours > more * peer
+
+
+@pytest.mark.parametrize("slack", [2, 4, 8])
+def test_of_those_let_in_with_a_deadline_few_are_dropped_though_steps_take_longer_than_was_thought(
+    slack: float,
+) -> None:
+    costs, way = hopper()
+    slower = StepCosts(
+        {name: {rows: 1.2 * each for rows, each in by.items()} for name, by in costs.measured.items()}, costs.buckets
+    )
+    alone, rate = slower.remaining(way, 0), 2.5
+    images = [Arrival(1.2 * image.at, way) for image in poisson(rate, 3000, way)]
+    for image in images:
+        image.due = image.at + slack * alone
+    scheduler = StageScheduler(CatchUp(costs, 16), costs, 16)
+    simulate(images, scheduler, slower, rate, Forecast(costs, 16))
+    dropped = [image for image in images if image.step > 0 and image.latency > slack * alone * (1 + 1e-9)]
+    assert len(dropped) < 0.06 * len(images)
