@@ -30,9 +30,11 @@ from diffes.bench.machine import Machine
 from diffes.bundle import Bundle
 from diffes.engine.policies import POLICIES, OldestFirst
 from diffes.engine.request import Request
-from diffes.engine.scheduling import StageScheduler
+from diffes.engine.scheduling import Scheduler, StageScheduler
 from diffes.files import write_text_atomically
 from diffes.serving.warmup import spare_what_stays, warm_up
+
+Stretch = dict[str, Any]  # what Trial.run tells of one
 
 
 def rotated(names: Iterable[str], turn: int) -> list[str]:
@@ -42,14 +44,31 @@ def rotated(names: Iterable[str], turn: int) -> list[str]:
     return ordered[first:] + ordered[:first]
 
 
-def summary(stretches: Sequence[dict[str, Any]], alone: float, slacks: Sequence[float]) -> Felt:
+def in_turns(
+    run: Callable[[Scheduler, Sequence[float]], Stretch],
+    makers: Makers,
+    rate: float,
+    asked: Asked,
+    tell: Callable[[], None],
+) -> dict[str, list[Stretch]]:
+    """Every scheduler's stretches, over the same arrivals."""
+    stretches: dict[str, list[Stretch]] = {name: [] for name in makers}
+    for stretch in range(asked.stretches):
+        arrivals = poisson(rate, asked.seconds, stretch)
+        for name in rotated(makers, stretch):
+            stretches[name].append(run(makers[name](), arrivals))
+        tell()
+    return stretches
+
+
+def summary(stretches: Sequence[Stretch], alone: float, slacks: Sequence[float]) -> Felt:
     """Of all stretches of a scheduler at a load."""
     means = {key: float(np.mean([each[key] for each in stretches])) for key in ("images_a_step", "busy", "rate")}
     return felt(np.concatenate([stretch["latencies"] for stretch in stretches]), alone, slacks) | means
 
 
 def side_by_side(
-    stretches: Mapping[str, Sequence[dict[str, Any]]], alone: float, slacks: Sequence[float]
+    stretches: Mapping[str, Sequence[Stretch]], alone: float, slacks: Sequence[float]
 ) -> list[dict[str, Any]]:
     """Every scheduler's summary at a load; of ours also how surely it stands where it does beside the better peer."""
     told = {name: summary(each, alone, slacks) for name, each in stretches.items()}
@@ -67,18 +86,15 @@ def with_deadlines(
     found: list[dict[str, Any]] = []
     for load in asked.deadline_loads:
         for slack in asked.slacks:
-            stretches: dict[str, list[dict[str, Any]]] = {name: [] for name in makers if name != SERIAL}
-            for stretch in range(asked.stretches):
-                arrivals = poisson(load / alone, asked.seconds, stretch)
-                for name in rotated(stretches, stretch):
-                    stretches[name].append(trial.run(makers[name](), arrivals, slack * alone))
-                tell()
+            waiting = partial(trial.run, timeout=slack * alone)
+            others = {name: make for name, make in makers.items() if name != SERIAL}
+            stretches = in_turns(waiting, others, load / alone, asked, tell)
             at = {"load": load, "slack": slack, "alone": alone}
             found += [{"scheduler": name, **at, **kept(each, slack * alone)} for name, each in stretches.items()]
     return found
 
 
-def kept(stretches: Sequence[dict[str, Any]], limit: float) -> dict[str, Any]:
+def kept(stretches: Sequence[Stretch], limit: float) -> dict[str, Any]:
     """Shares done within the limit, refused and dropped, and p99 of what was done."""
     latencies = np.concatenate([each["latencies"] for each in stretches])
     done, requests = latencies[np.isfinite(latencies)], len(latencies)
@@ -93,13 +109,8 @@ def measured(
     """Every scheduler at every load, in turns."""
     found: list[dict[str, Any]] = []
     for load in asked.loads:
-        names = asked.schedulers_at(load, makers)
-        stretches: dict[str, list[dict[str, Any]]] = {name: [] for name in names}
-        for stretch in range(asked.stretches):
-            arrivals = poisson(load / alone, asked.seconds, stretch)
-            for name in rotated(names, stretch):
-                stretches[name].append(trial.run(makers[name](), arrivals))
-            tell()
+        met = {name: makers[name] for name in asked.schedulers_at(load, makers)}
+        stretches = in_turns(trial.run, met, load / alone, asked, tell)
         found += [{"load": load, **each} for each in side_by_side(stretches, alone, asked.slacks)]
     return found
 

@@ -82,8 +82,7 @@ def capacity_table(result: dict[str, Any]) -> str:
         measured = [each for each in result["loads"] if each["scheduler"] == scheduler]
         row = [scheduler]
         for slack in slacks:
-            done = max(each["load"] * each["good"][slack] for each in measured)
-            row += [_borne(measured, float(slack)), f"{done:.2f}"]
+            row += [_borne(measured, float(slack)), f"{_most(measured, scheduler, slack).done:.2f}"]
         rows.append(row)
     told = [(f"load with p99 within {slack} x", f"most load done within {slack} x") for slack in slacks]
     return markdown(["scheduler", *(head for pair in told for head in pair)], rows)
@@ -109,10 +108,11 @@ def deadlines_table(result: dict[str, Any]) -> str:
     ours = next(name for name in schedulers if name not in PEERS)
     rows = []
     for slack in result["loads"][0]["good"]:
-        waiting, leaving = (
-            {name: _most((each for each in result[part] if each["scheduler"] == name), slack) for name in schedulers}
-            for part in ("loads", "deadlines")
-        )
+        waiting = {name: _most(result["loads"], name, slack) for name in schedulers}
+        asked = [
+            {**each, "good": {slack: each["good"]}} for each in result["deadlines"] if f"{each['slack']:g}" == slack
+        ]
+        leaving = {name: _most(asked, name, slack) for name in schedulers}
         done = [most[name] for name in (WHOLE, ours) for most in (waiting, leaving)]
         kept = leaving[ours].of
         rows.append(
@@ -135,13 +135,9 @@ class _Most(NamedTuple):
     of: Measured
 
 
-def _most(measured: Iterable[Measured], slack: str) -> _Most:
-    """At whichever load it is most. With deadlines `good` is a share within the slack that was waited for."""
-    told = [
-        _Most(each["load"] * (each["good"] if "slack" in each else each["good"][slack]), each)
-        for each in measured
-        if f"{each.get('slack', float(slack)):g}" == slack
-    ]
+def _most(measured: Iterable[Measured], scheduler: str, slack: str) -> _Most:
+    """At whichever load it is most."""
+    told = (_Most(each["load"] * each["good"][slack], each) for each in measured if each["scheduler"] == scheduler)
     return max(told, key=lambda most: most.done)
 
 

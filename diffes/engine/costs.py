@@ -32,7 +32,6 @@ class StepCosts:
     """
 
     def __init__(self, measured: Mapping[str, Mapping[int, float]], buckets: Sequence[int] = ()) -> None:
-        self.measured = {subgraph: dict(seconds) for subgraph, seconds in measured.items()}
         self._tables = {
             subgraph: (tuple(sorted(seconds)), tuple(seconds[rows] for rows in sorted(seconds)))
             for subgraph, seconds in measured.items()
@@ -44,6 +43,11 @@ class StepCosts:
         self.known = bool(measured)  # or seen: before either, seconds mean nothing
         self._told = lru_cache(maxsize=4096)(self._by_table)
         self._ahead = lru_cache(maxsize=1024)(self._remaining_by_table)
+
+    @property
+    def measured(self) -> dict[str, dict[int, float]]:
+        """Of each subgraph, by rows, as it was given."""
+        return {subgraph: dict(zip(*table, strict=True)) for subgraph, table in self._tables.items()}
 
     def seconds(self, subgraph: str, rows: int) -> float:
         """Of one call."""

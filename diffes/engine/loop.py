@@ -65,7 +65,7 @@ class Loop:
         self._deadlines = Deadlines()
         self._air: deque[Flight] = deque()
         self._decoding: deque[Decoding] = deque()
-        self._last: Mark | None = None  # where the step before ended, if there was work ever since
+        self._last: Mark | None = None  # where the step before ended, if there were steps to take ever since
 
     @property
     def busy(self) -> bool:
@@ -86,7 +86,7 @@ class Loop:
 
     def turn(self) -> None:
         """Who left, who comes in, which images go together, one step of them, and what has become of those before."""
-        if not self.busy:
+        if not self.running and not self._air:
             self._last = None
         self._drop_expired()
         self._drop_hopeless()
@@ -230,8 +230,7 @@ class Loop:
         stages = Counter(move.stage for move in flight.moves)
         gap = None if self._last is None else flight.began.since(self._last)
         self._costs.observe(key.subgraph, key.rows(images), seconds, gap)
-        more = self._air or any(not image.done for image in self.running)
-        self._last = flight.ended if more else None
+        self._last = flight.ended
         report = StepReport(
             key.subgraph, tuple(stages), images, key.rows(images), seconds, tuple(stages.values()), gap_seconds=gap
         )
