@@ -95,11 +95,11 @@ def with_deadlines(
 
 
 def kept(stretches: Sequence[Stretch], limit: float) -> dict[str, Any]:
-    """Shares done within the limit, refused and dropped, and p99 of what was done."""
+    """Shares done within the limit, refused and dropped, and p99 of what was done, if anything was."""
     latencies = np.concatenate([each["latencies"] for each in stretches])
     done, requests = latencies[np.isfinite(latencies)], len(latencies)
     shares = {fate: sum(each[fate] for each in stretches) / requests for fate in ("refused", "dropped")}
-    good, p99 = float(np.mean(latencies <= limit)), float(np.quantile(done, 0.99))
+    good, p99 = float(np.mean(latencies <= limit)), float(np.quantile(done, 0.99)) if len(done) else None
     return {"requests": requests, "good": good, "p99": p99, **shares}
 
 
@@ -166,23 +166,24 @@ def main() -> None:
     alone = median(trial.run(serial, [0.0])["latencies"][0] for _ in range(7))
     makers = schedulers(costs, options.most, options.policy or ["catch-up"])
     turns = (len(asked.loads) + len(asked.deadline_loads) * len(asked.slacks)) * asked.stretches
-    with Progress() as bars:
-        task = bars.add_task("serving", total=turns)
-        tell = partial(bars.advance, task)
-        found = measured(trial, makers, asked, alone, tell)
-        deadlines = with_deadlines(trial, makers, asked, alone, tell)
     result = {
         "machine": asdict(Machine.of(torch.device(options.device), bundle.manifest.dtype)),
         "dtype": bundle.manifest.dtype,
         "backend": options.backend,
         "most": options.most,
         "stretches": options.stretches,
-        "loads": found,
-        "deadlines": deadlines,
         **told_of(trial.keys, costs),
     }
-    result["simulated"] = simulations(result, options.simulated)
-    write_text_atomically(options.out, json.dumps(result, indent=1) + "\n")
+
+    def write(**more: Any) -> None:
+        result.update(more)
+        write_text_atomically(options.out, json.dumps(result, indent=1) + "\n")
+
+    with Progress() as bars:
+        tell = partial(bars.advance, bars.add_task("serving", total=turns))
+        write(loads=measured(trial, makers, asked, alone, tell))
+        write(deadlines=with_deadlines(trial, makers, asked, alone, tell))
+    write(simulated=simulations(result, options.simulated))
 
 
 if __name__ == "__main__":

@@ -120,7 +120,7 @@ def deadlines_table(result: dict[str, Any]) -> str:
                 f"{slack} x",
                 *(f"{most.done:.2f} (of {most.of['load']:g})" for most in done),
                 f"{100 * kept['refused']:.1f} % / {100 * kept['dropped']:.1f} %",
-                f"{kept['p99'] / kept['alone']:.2f}",
+                "–" if kept["p99"] is None else f"{kept['p99'] / kept['alone']:.2f}",
                 " / ".join(f"{leaving[ours].done / most[WHOLE].done:.2f}" for most in (waiting, leaving)),
             ]
         )

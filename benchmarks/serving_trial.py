@@ -103,7 +103,7 @@ class Trial:
         took = time.perf_counter() - began
         return {
             "latencies": [ended[number] - at for number, at in enumerate(arrivals)],
-            "images_a_step": float(np.mean(steps.images)),
+            "images_a_step": float(np.mean(steps.images)) if steps.images else 0.0,
             "busy": steps.seconds / took,
             "rate": (len(futures) - dropped) / took,
             "refused": refused,

@@ -72,7 +72,13 @@ class Forecast:
         catch up with each other, and who comes later takes part in the steps of who came before: as much as those ahead
         have taken already is taken meanwhile by those who follow. Of groups of k (`group_size`) one in k begins by
         itself; the others share. What others add is stretched as `learn` found it should be.
+
+        Who finds nobody inside is told the best there has been: after a load that slowed everything down all would be
+        refused, and nothing be seen that says otherwise.
         """
+        own = self._company(images)
+        if not ahead:
+            return self._costs.at_best(keys, 0, images, own)
         inside = len(ahead) + images
         size = group_size(keys, 0, self._costs, min(self._most, inside), inside, load)
         sharing = 1 - 1 / size
@@ -82,7 +88,6 @@ class Forecast:
             left, whole = self._share(keys, step, beside), self._share(keys, 0, company)
             return (1 - sharing) * left + sharing * whole
 
-        own = self._company(images)
         alone = images * self._share(keys, 0, own)
         everyone = sum(spent(keys, step, company) for keys, step in ahead) + images * spent(keys, 0, own)
         return alone + self._caution * max(everyone - alone, 0.0) + self._costs.ending

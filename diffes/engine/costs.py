@@ -38,6 +38,7 @@ class StepCosts:
         }
         self.buckets = tuple(buckets)
         self._pace = 1.0
+        self._best_pace = 1.0
         self._between = _OfLate()
         self._ending = _OfLate()
         self.known = bool(measured)  # or seen: before either, seconds mean nothing
@@ -64,6 +65,15 @@ class StepCosts:
         """
         return self._ending.seconds + 2 * self._ending.deviation
 
+    def at_best(self, keys: tuple[Call, ...], step: int, images: int = 1, company: int = 1) -> float:
+        """Seconds until so many images are answered that have the steps from `step` on before them, so many together,
+        if all goes as well as it ever has.
+        """
+        if not self.known:
+            return 0.0
+        calls = self._best_pace * self._ahead(keys, company)[step] + self._between.least * (len(keys) - step) / company
+        return images * calls + self._ending.least
+
     def observe(self, subgraph: str, rows: int, seconds: float, gap: float | None = None) -> None:
         """A call of that kind took so long: all others will have changed with it. `gap` seconds passed before it in
         which there was work for it; None if there was none, or no call before it.
@@ -72,10 +82,11 @@ class StepCosts:
             self._between.add(gap)
         ratio = seconds / (self._pace * self._told(subgraph, rows))
         if not self.known:
-            self._pace = ratio
+            self._pace = self._best_pace = ratio
             self.known = True
         elif subgraph in self._tables or not self._tables:
             self._pace *= min(max(ratio, 1 / _SANE), _SANE) ** _RECENT
+            self._best_pace = min(self._best_pace, self._pace)
 
     def observe_ending(self, seconds: float) -> None:
         """An answer came so long after its last step."""
@@ -97,17 +108,21 @@ class StepCosts:
 
 
 class _OfLate:
-    """A mean that forgets, and how far from it single ones lie on average."""
+    """A mean that forgets; how far from it they lie, as told by those above it, so that a mean on its way down has no
+    more of it; and the least there ever was.
+    """
 
     def __init__(self) -> None:
         self.seconds = 0.0
         self.deviation = 0.0
+        self.least = 0.0
 
     def add(self, seconds: float) -> None:
         """The newest."""
+        self.least = min(self.least or seconds, seconds)
         if self.seconds:
             off = min(seconds, _SANE * self.seconds) - self.seconds
-            self.deviation += _RECENT * (abs(off) - self.deviation)
+            self.deviation += _RECENT * (2 * max(off, 0.0) - self.deviation)
             self.seconds += _RECENT * off
         else:
             self.seconds = seconds

@@ -125,14 +125,18 @@ class Loop:
         self._deadlines.renew(job.due for job in self.jobs if not job.gone)
 
     def _drop_hopeless(self) -> None:
-        """Who could not be done in time any more even by itself: further steps would be wasted."""
+        """Who could not be done in time any more even by itself: further steps would be wasted. Who really is by itself
+        is given up only if there was never a time when it could, as it was let in.
+        """
         if not self._costs.known:
             return
         now = self._clock()
+        sole = not self._queue and len({image.job for image in self.running}) == 1
         for image in self.running:
             if image.due == inf:
                 continue
-            left = self._costs.remaining(image.keys, image.step) + self._costs.ending
+            of_late = self._costs.remaining(image.keys, image.step) + self._costs.ending
+            left = self._costs.at_best(image.keys, image.step) if sole else of_late
             if now + left > image.due and not image.job.gone:
                 limit = f"{image.job.request.timeout:g} seconds"
                 found = f"{now - image.job.arrived:.3g} seconds, and {left:.3g} seconds of work left"

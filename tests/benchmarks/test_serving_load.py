@@ -10,7 +10,8 @@ from tests.examples.scripts import run
 def test_loads_deadlines_and_simulations_are_measured(tiny_bundle: Bundle, tmp_path: Path) -> None:
     out = tmp_path / "load.json"
     loads = "--load", "0.5", "--load", "2", "--serial-up-to", "1", "--deadline-load", "2"
-    short = "--slack", "2", "--slack", "50", "--seconds", "0.5", "--stretches", "2", "--simulated", "50"
+    slacks = "--slack", "2", "--slack", "50", "--slack", "0.1"
+    short = *slacks, "--seconds", "0.5", "--stretches", "2", "--simulated", "50"
     bundle = tiny_bundle.folder, "--schedule", tiny_bundle.default, "--threads", "1"
     done = run("benchmarks/serving_load.py", *bundle, *loads, *short, "--out", out)
     assert done.error is None
@@ -21,9 +22,10 @@ def test_loads_deadlines_and_simulations_are_measured(tiny_bundle: Bundle, tmp_p
     for each in result["loads"]:
         assert each["alone"] * 0.5 < each["p50"] <= each["p99"]
     kept = [(each["scheduler"], each["load"], each["slack"]) for each in result["deadlines"]]
-    assert kept == [(name, 2.0, slack) for slack in (2.0, 50.0) for name in peers]
+    assert kept == [(name, 2.0, slack) for slack in (2.0, 50.0, 0.1) for name in peers]
     for each in result["deadlines"]:
         assert each["good"] + each["refused"] + each["dropped"] <= 1 + 1e-9
+        assert (each["p99"] is None) == (each["slack"] == 0.1)  # which nothing can be done in
     simulated = {each["scheduler"] for each in result["simulated"]}
     assert simulated == {"one at a time", *peers, "diffes, catch-up, were it one stage"}
 

@@ -57,7 +57,7 @@ def test_answers_are_taken_to_come_as_long_after_their_last_step_as_those_of_lat
         costs.observe_ending(0.1)
     assert costs.ending == pytest.approx(0.1, rel=0.01)
     costs.observe_ending(100.0)
-    assert costs.ending < 0.15
+    assert costs.ending < 0.2
 
 
 def test_few_answers_come_later_than_is_counted_on() -> None:
@@ -68,6 +68,25 @@ def test_few_answers_come_later_than_is_counted_on() -> None:
         late += seconds > costs.ending
         costs.observe_ending(seconds)
     assert late < 0.1 * 2000
+
+
+def test_the_best_is_what_all_took_when_it_took_least() -> None:
+    costs, keys = StepCosts(TABLE), path(*"aa")
+    assert costs.at_best(keys, 0) == pytest.approx(2.0)
+    for slower in (1.0, 3.0):
+        for _ in range(200):
+            costs.observe("a", 2, slower * 0.5, gap=slower * 0.1)
+            costs.observe_ending(slower * 0.2)
+    assert costs.remaining(keys, 0) == pytest.approx(3.6, rel=0.01)
+    assert costs.at_best(keys, 0) == pytest.approx(2 * 0.5 + 2 * 0.1 + 0.2, rel=0.01)
+    assert costs.at_best(keys, 1, images=4, company=4) == pytest.approx(2.5 * 0.5 + 0.1 + 0.2, rel=0.01)
+
+
+def test_before_anything_is_known_the_best_takes_no_time() -> None:
+    costs = StepCosts({})
+    assert costs.at_best(path("a"), 0) == 0
+    costs.observe("a", 2, 0.5)
+    assert costs.at_best(path("a"), 0) == 0.5
 
 
 def test_where_nothing_is_known_a_call_takes_as_long_as_the_last_ones_whatever_its_rows() -> None:

@@ -135,6 +135,32 @@ def test_what_decoding_takes_of_late_is_part_of_the_forecast(
         in_time.result()
 
 
+def test_after_a_load_under_which_all_took_long_an_idle_engine_lets_in_who_it_has_served_in_time_before(
+    engine_with: EngineFactory, slow: MemoryBackend, clock: Clock
+) -> None:
+    spend, seconds = slow.before, 1.0
+
+    def decode_for(graph: str, rows: int) -> None:
+        spend(graph, rows)
+        clock.now += seconds * (graph == "decode")
+
+    slow.before = decode_for
+    engine = engine_with(Limits(batch=1), costs=StepCosts(SECOND_A_STEP), clock=clock)
+    patient, hasty = Request(label=0, seed=0), Request(label=0, seed=1, timeout=STEPS + 2.5)
+    run(engine, patient)
+    seconds = 10.0
+    run(engine, *[patient] * 20)
+    seconds = 1.0
+    waits = engine.submit(patient)
+    with pytest.raises(Overloaded, match="cannot be done in time"):
+        engine.submit(replace(hasty, timeout=2 * STEPS + 2.5))
+    drain(engine, waits)
+    for _ in range(50):
+        run(engine, hasty)
+    engine.submit(patient)
+    engine.submit(replace(hasty, timeout=2 * STEPS + 2.5))
+
+
 @pytest.mark.usefixtures("slow")
 def test_after_requests_that_were_let_in_and_late_fewer_are_let_in_but_never_fewer_than_an_idle_engine_can_do(
     engine_with: EngineFactory, clock: Clock
