@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 import torch
 from rich.progress import Progress
-from serving_schedulers import Makers, schedulers
+from serving_schedulers import Maker, Makers, one_at_a_time, schedulers
 from serving_simulated import simulations, told_of
 from serving_statistics import PEERS, SERIAL, Felt, felt, spread
 from serving_trial import Asked, Trial, Unclosed, poisson
@@ -28,9 +28,8 @@ from serving_trial import Asked, Trial, Unclosed, poisson
 from diffes.backends import open_backend
 from diffes.bench.machine import Machine
 from diffes.bundle import Bundle
-from diffes.engine.policies import POLICIES, OldestFirst
+from diffes.engine.policies import POLICIES
 from diffes.engine.request import Request
-from diffes.engine.scheduling import Scheduler, StageScheduler
 from diffes.files import write_text_atomically
 from diffes.serving.warmup import spare_what_stays, warm_up
 
@@ -45,7 +44,7 @@ def rotated(names: Iterable[str], turn: int) -> list[str]:
 
 
 def in_turns(
-    run: Callable[[Scheduler, Sequence[float]], Stretch],
+    run: Callable[[Maker, Sequence[float]], Stretch],
     makers: Makers,
     rate: float,
     asked: Asked,
@@ -56,7 +55,7 @@ def in_turns(
     for stretch in range(asked.stretches):
         arrivals = poisson(rate, asked.seconds, stretch)
         for name in rotated(makers, stretch):
-            stretches[name].append(run(makers[name](), arrivals))
+            stretches[name].append(run(makers[name], arrivals))
         tell()
     return stretches
 
@@ -162,9 +161,8 @@ def main() -> None:
 
     spare_what_stays()  # as the service does
     trial = Trial(bundle, backend, costs, options.most, request)
-    serial = StageScheduler(OldestFirst(), costs, 1)
-    alone = median(trial.run(serial, [0.0])["latencies"][0] for _ in range(7))
-    makers = schedulers(costs, options.most, options.policy or ["catch-up"])
+    alone = median(trial.run(one_at_a_time, [0.0])["latencies"][0] for _ in range(7))
+    makers = schedulers(options.most, options.policy or ["catch-up"])
     turns = (len(asked.loads) + len(asked.deadline_loads) * len(asked.slacks)) * asked.stretches
     result = {
         "machine": asdict(Machine.of(torch.device(options.device), bundle.manifest.dtype)),

@@ -11,7 +11,10 @@ from diffes.engine.costs import StepCosts
 from diffes.engine.policies import OldestFirst, scheduler_named
 from diffes.engine.scheduling import Image, Scheduler, Situation, StageScheduler
 
-Makers = Mapping[str, Callable[[], Scheduler]]  # by name, ours last: a scheduler may keep a state
+Maker = Callable[
+    [StepCosts], Scheduler
+]  # called for every stretch: a scheduler may keep a state, and costs are learned
+Makers = Mapping[str, Maker]  # by name, ours last
 
 
 @dataclass
@@ -28,14 +31,19 @@ class RequestLevel:
         return self.group
 
 
-def schedulers(costs: StepCosts, most: int, policies: Sequence[str]) -> Makers:
+def one_at_a_time(costs: StepCosts) -> Scheduler:
+    """The peer: first come, first served, from the first step to the last."""
+    return StageScheduler(OldestFirst(), costs, 1)
+
+
+def schedulers(most: int, policies: Sequence[str]) -> Makers:
     """Peers, and ours by policy."""
-    ours = {ours_by(name): partial(scheduler_named, name, costs, most) for name in policies}
-    return {
-        SERIAL: lambda: StageScheduler(OldestFirst(), costs, 1),
-        WHOLE: lambda: RequestLevel(most),
-        **ours,
-    }
+    ours = {ours_by(name): partial(_by_policy, name, most) for name in policies}
+    return {SERIAL: one_at_a_time, WHOLE: lambda _: RequestLevel(most), **ours}
+
+
+def _by_policy(policy: str, most: int, costs: StepCosts) -> Scheduler:
+    return scheduler_named(policy, costs, most)
 
 
 _OURS = "diffes, "

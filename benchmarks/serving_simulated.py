@@ -7,18 +7,18 @@ does it again at the costs in a result of serving_load.py, and writes it there.
 
 import argparse
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from rich.progress import track
-from serving_schedulers import policy_of, schedulers
+from serving_schedulers import Maker, policy_of, schedulers
 from serving_statistics import Felt, felt
 from serving_trial import poisson
 
 from diffes.engine.costs import StepCosts
-from diffes.engine.scheduling import BatchKey, Scheduler
+from diffes.engine.scheduling import BatchKey
 from diffes.engine.simulation import Arrival, simulate
 from diffes.files import write_text_atomically
 
@@ -55,7 +55,7 @@ def simulations(result: dict[str, Any], requests: int) -> list[dict[str, Any]]:
     keys = tuple(BatchKey(subgraph, path["guided"], (), 0.0) for subgraph in path["subgraphs"])
     slacks = [float(slack) for slack in result["loads"][0]["good"]]
     met = [(each["scheduler"], each["load"]) for each in result["loads"]]
-    makers = schedulers(costs, result["most"], [policy for name, _ in met if (policy := policy_of(name))])
+    makers = schedulers(result["most"], [policy for name, _ in met if (policy := policy_of(name))])
     told = {name: (keys, make) for name, make in makers.items()}
     for name in filter(policy_of, makers):
         told[_undivided(name)] = as_one_stage(keys, costs), makers[name]
@@ -72,7 +72,7 @@ def _undivided(name: str) -> str:
 
 def _felt(
     keys: Keys,
-    make: Callable[[], Scheduler],
+    make: Maker,
     costs: StepCosts,
     load: float,
     slacks: Sequence[float],
@@ -80,7 +80,7 @@ def _felt(
 ) -> Felt:
     alone = costs.remaining(keys, 0)
     arrivals = [Arrival(at, keys) for at in poisson(load / alone, requests * alone / load, 0)]
-    batches = simulate(arrivals, make(), costs, load)
+    batches = simulate(arrivals, make(costs), costs, load)
     latencies = np.array([arrival.latency for arrival in arrivals])
     return felt(latencies, alone, slacks) | {"images_a_step": float(np.mean([len(batch) for batch in batches]))}
 

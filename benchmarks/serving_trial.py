@@ -10,6 +10,7 @@ from math import inf
 from typing import Any
 
 import numpy as np
+from serving_schedulers import Maker
 from serving_statistics import SERIAL
 
 from diffes.backends import Backend
@@ -19,7 +20,7 @@ from diffes.engine.engine import Engine
 from diffes.engine.observer import Silent, StepReport
 from diffes.engine.path import find_path
 from diffes.engine.request import Limits, Request, resolve
-from diffes.engine.scheduling import BatchKey, Scheduler
+from diffes.engine.scheduling import BatchKey
 from diffes.errors import Expired, Overloaded
 
 
@@ -65,14 +66,16 @@ class Trial:
         resolved = resolve(self.request(0), self.bundle, Limits())
         return find_path(self.bundle, resolved.schedule, resolved.steps, resolved.guidance != 1).keys
 
-    def run(self, scheduler: Scheduler, arrivals: Sequence[float], timeout: float | None = None) -> dict[str, Any]:
+    def run(self, make: Maker, arrivals: Sequence[float], timeout: float | None = None) -> dict[str, Any]:
         """Seconds of every request from when it was to come; images in a step; the share of time spent in steps.
 
-        With a `timeout` from then requests are refused or dropped by it: their seconds are infinite.
+        With a `timeout` from then requests are refused or dropped by it: their seconds are infinite. What was learned
+        of costs in other stretches is forgotten.
         """
         steps = Steps()
+        costs = StepCosts(self.costs.measured, self.costs.buckets)
         limits = Limits(batch=self.most, running=4 * self.most, queue=len(arrivals), conditions=1 << 30)
-        engine = Engine(self.bundle, self.backend, limits, steps, costs=self.costs, scheduler=scheduler)
+        engine = Engine(self.bundle, self.backend, limits, steps, costs=costs, scheduler=make(costs))
         engine.start()
         began = time.perf_counter()
         ended = dict.fromkeys(range(len(arrivals)), inf)
