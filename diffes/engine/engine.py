@@ -122,6 +122,12 @@ class Engine:
         self._loop.report_load()
         return job.future
 
+    def work(self, request: Request) -> float:
+        """Seconds of a request that has the engine to itself; InvalidInput names the field that is wrong."""
+        resolved = resolve(request, self.bundle, self.limits)
+        path = self._path(resolved.schedule, resolved.steps, resolved.guidance != 1)
+        return self._forecast.work(path.keys, resolved.images)
+
     def cancel(self, request_id: str) -> bool:
         """Drop a request before its next step; False if none of that id is inside."""
         job = self._named.get(request_id)

@@ -23,13 +23,13 @@ from diffes.errors import DiffesError, InvalidInput
 from diffes.serving import logs
 from diffes.serving.app import ENDPOINTS, create_app
 from diffes.serving.metrics import Metrics
-from diffes.serving.peers import Peers
 from diffes.serving.runtime import Runtime
 from diffes.serving.scrape import known_endpoints_only
 from diffes.serving.settings import Settings, WorkerSettings
 from diffes.serving.tracing import tracing_wanted
 from diffes.serving.untimed import leave_requests_untimed
 from diffes.serving.watchdog import Watchdog
+from diffes.serving.workers.place import Place
 
 usage_stats.do_not_track.cache_clear()
 leave_requests_untimed()
@@ -75,8 +75,8 @@ class Diffes:
         settings = Settings.from_environment()
         logs.configure(settings.log)
         folder = Path(tempfile.gettempdir(), f"diffes-{os.getuid()}-{os.getppid()}")  # of all workers of one parent
-        self._peers = Peers(folder, worker) if settings.workers > 1 else None
-        self.runtime = Runtime(settings.on_worker(worker), Metrics(), self._peers)
+        place = Place(folder, worker, settings.workers) if settings.workers > 1 else None
+        self.runtime = Runtime(settings.on_worker(worker), Metrics(), place)
         self.runtime.start()
         self._watchdog = Watchdog(self.runtime, settings.stall_seconds)
         self._watchdog.start()
@@ -108,15 +108,11 @@ class Diffes:
 
         loop.add_signal_handler(signal.SIGTERM, lambda: ending.append(loop.create_task(end())))
         ending: list[asyncio.Task[None]] = []  # the loop itself holds tasks weakly
-        if self._peers is not None:
-            await self._peers.listen(self.runtime.cancel)
 
     @bentoml.on_shutdown  # type: ignore[untyped-decorator]
     async def finish(self) -> None:
         """Answer what is inside, then free everything."""
         await run_in_threadpool(self.runtime.close)
-        if self._peers is not None:
-            await self._peers.close()
 
     async def __is_ready__(self) -> bool:
         return self.runtime.ready

@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import AsyncIterator, Callable
 from concurrent.futures import Future
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Protocol
 
 from starlette.concurrency import run_in_threadpool
 from starlette.datastructures import Headers
@@ -13,13 +13,25 @@ from starlette.requests import Request as HttpRequest
 from starlette.responses import StreamingResponse
 from starlette.types import Receive, Scope, Send
 
-from diffes.engine.engine import Engine
 from diffes.engine.request import Listener, Preview, Progress, Request, Result
 from diffes.errors import Cancelled
 
 MAX_BODY = 64 * 1024
 _POLL_SECONDS = 0.1  # how soon a client that left is noticed
 _KEEPALIVE_SECONDS = 15.0  # proxies end connections on which nothing comes
+
+
+class Submits(Protocol):
+    """What handlers give requests to: an engine, or all engines of several workers as one."""
+
+    def submit(self, request: Request, listener: Listener | None = None) -> Future[Result]:
+        """As Engine.submit."""
+
+    def cancel(self, request_id: str) -> bool:
+        """As Engine.cancel."""
+
+    def backlog_seconds(self) -> float:
+        """As Engine.backlog_seconds."""
 
 
 async def read_body(request: HttpRequest) -> bytes:
@@ -55,7 +67,7 @@ def _require_json(headers: Headers) -> None:
         raise HTTPException(415, f"invalid content type: expected application/json in UTF-8, found {found[:200]}")
 
 
-async def answer_of(request: HttpRequest, engine: Engine, asked: Request) -> Result | None:
+async def answer_of(request: HttpRequest, engine: Submits, asked: Request) -> Result | None:
     """The result, or None if the client left first; then, and on cancellation, the engine drops the request."""
     waiter = asyncio.wrap_future(await _submitted(engine, asked))
     try:
@@ -69,7 +81,7 @@ async def answer_of(request: HttpRequest, engine: Engine, asked: Request) -> Res
         waiter.cancel()
 
 
-async def _submitted(engine: Engine, asked: Request, listener: Listener | None = None) -> Future[Result]:
+async def _submitted(engine: Submits, asked: Request, listener: Listener | None = None) -> Future[Result]:
     """Submitted on a thread. Threads cannot be cancelled: who leaves meanwhile has his request taken back after it."""
     submitting = asyncio.ensure_future(run_in_threadpool(engine.submit, asked, listener))
     try:
@@ -98,7 +110,7 @@ class Followed:
     _heard: asyncio.Queue[Progress | Preview | None] = field(default_factory=asyncio.Queue)
 
     @classmethod
-    async def submitted(cls, engine: Engine, asked: Request) -> "Followed":
+    async def submitted(cls, engine: Submits, asked: Request) -> "Followed":
         """Raises what `Engine.submit` does."""
         loop, followed = asyncio.get_running_loop(), cls()
 

@@ -15,7 +15,6 @@ from diffes.serving import sse
 from diffes.serving.calls import Followed, FollowedResponse, answer_of, cancelled, read_body
 from diffes.serving.errors import error_of, missing
 from diffes.serving.origin import known
-from diffes.serving.peers import worker_of
 from diffes.serving.runtime import Served
 from diffes.serving.schema import GenerateAnswer, GenerateBody, ImageFormat
 
@@ -44,17 +43,9 @@ async def stream(request: Request, served: Served) -> Response:
 async def cancel(request: Request, served: Served) -> Response:
     """Drop a request before its next step; 404 if it is not inside, or no more."""
     request_id = request.path_params["id"]
-    if not await _cancelled(request_id, served):
+    if not await run_in_threadpool(served.engine.cancel, request_id):
         return missing(f"no request {request_id[:100]} is being served")
     return JSONResponse({"id": request_id, "cancelled": True})
-
-
-async def _cancelled(request_id: str, served: Served) -> bool:
-    """Whether the worker that has the request dropped it."""
-    worker = worker_of(request_id)
-    if worker is not None and served.peers is not None and worker != served.peers.worker:
-        return await served.peers.cancel(worker, request_id)
-    return await run_in_threadpool(served.engine.cancel, request_id)
 
 
 def headers_of(result: Result, bundle_id: str) -> dict[str, str]:

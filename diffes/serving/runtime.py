@@ -17,15 +17,18 @@ from diffes.engine.policies import scheduler_named
 from diffes.errors import NotReady
 from diffes.files import sha256_of
 from diffes.manifest import MANIFEST
+from diffes.serving.calls import Submits
 from diffes.serving.endings import Ended, Endings
 from diffes.serving.logs import log_ending
 from diffes.serving.metrics import Metrics
-from diffes.serving.peers import Peers, new_id
 from diffes.serving.scrape import forget_dead_processes
 from diffes.serving.settings import Settings
 from diffes.serving.tracing import Tracing
 from diffes.serving.vitals import Pulse
 from diffes.serving.warmup import spare_what_stays, warm_up
+from diffes.serving.workers.engines import Engines
+from diffes.serving.workers.ids import new_id
+from diffes.serving.workers.place import Place
 
 _LAST_SECONDS = 15.0  # after the time to drain, in which the last answers are written and the backend is freed
 
@@ -38,26 +41,29 @@ class Served(NamedTuple):
     bundle: Bundle
     bundle_id: str
     backend: str
-    engine: Engine
+    engine: Submits
     model: str  # what clients call it
     opened: int  # when, in seconds since 1970
-    peers: Peers | None = None  # the server's other workers
+    worker: int = 1  # of several
 
     def new_id(self) -> str:
         """Of a request that comes now."""
-        return new_id(self.peers.worker if self.peers else 1)
+        return new_id(self.worker)
 
 
 class Runtime:
     """Opens, warms up and starts an engine in the background: a service answers its probes meanwhile."""
 
-    def __init__(self, settings: Settings, metrics: Metrics, peers: Peers | None = None) -> None:
+    def __init__(self, settings: Settings, metrics: Metrics, place: Place | None = None) -> None:
+        """`place` is this worker's among several."""
         self.metrics = metrics
         self.keys = settings.keys
         self._settings = settings
         self._served: Served | None = None
         self._failure: Exception | None = None
-        self._peers = peers
+        self._place = place
+        self._engine: Engine | None = None  # this process's own
+        self._engines: Engines | None = None  # of all workers
         self._closed_at = inf  # when `refuse` was called, on the monotonic clock
         self._pulse = Pulse(lambda: self.ready, self._backlog, metrics.felt)
         self._tracing = Tracing.from_environment()
@@ -72,12 +78,12 @@ class Runtime:
     @property
     def ready(self) -> bool:
         """Whether requests will be served."""
-        return self._served is not None and self._served.engine.alive and not self._closed
+        return self._served is not None and self._engine_lives and not self._closed
 
     @property
     def alive(self) -> bool:
         """Whether waiting makes sense: starting, or serving."""
-        return self._failure is None and (self._served is None or self._served.engine.alive or self._closed)
+        return self._failure is None and (self._served is None or self._engine_lives or self._closed)
 
     def served(self) -> Served:
         """The engine; NotReady while it warms up, after it failed, and once it is closed."""
@@ -87,10 +93,6 @@ class Runtime:
         if not self.alive:
             found = f"a failure: {self._failure or 'the engine stopped'}"
         raise NotReady("not ready", expected="a warm engine", found=found, remedy="Try again later.")
-
-    def cancel(self, request_id: str) -> bool:
-        """Drop a request before its next step; False if none of that id is inside."""
-        return self._served is not None and self._served.engine.cancel(request_id)
 
     def wait_until_started(self) -> None:
         """Block until `start` has ended, well or not."""
@@ -102,16 +104,18 @@ class Runtime:
             return f"it could not start: {self._failure}"
         if time.monotonic() - self._closed_at > self._settings.drain_seconds + _LAST_SECONDS:
             return f"it should have ended {_LAST_SECONDS:g} seconds ago"
-        if self._served is None or self._closed:
+        if self._engine is None or self._served is None or self._closed:
             return None
-        if not self._served.engine.alive:
+        if not self._engine.alive:
             return "its engine has stopped"
-        heartbeat = self._served.engine.heartbeat
+        heartbeat = self._engine.heartbeat
         return f"its engine hangs, in one turn since {heartbeat:.3g} seconds" if heartbeat > stall_seconds else None
 
     def refuse(self) -> None:
         """Be ready no more; what is inside goes on."""
         self._closed_at = min(self._closed_at, time.monotonic())
+        if self._engines is not None:
+            self._engines.refuse()
         self._pulse.feel()
 
     def close(self) -> None:
@@ -119,8 +123,9 @@ class Runtime:
         self.refuse()
         end = self._closed_at + self._settings.drain_seconds
         self._starter.join(max(0.0, end - time.monotonic()))
-        if self._served is not None:
-            self._served.engine.close(limit=max(0.0, end - time.monotonic()))
+        inside = self._engines or self._engine
+        if inside is not None:
+            inside.close(limit=max(0.0, end - time.monotonic()))
         self._pulse.stop()
         self._endings.close()
         gc.unfreeze()
@@ -131,7 +136,11 @@ class Runtime:
         log_ending(ended.ending, "" if self._tracing is None else self._tracing.tell(ended))
 
     def _backlog(self) -> float:
-        return 0.0 if self._served is None else self._served.engine.backlog_seconds()
+        return 0.0 if self._engine is None else self._engine.backlog_seconds()
+
+    @property
+    def _engine_lives(self) -> bool:
+        return self._engine is not None and self._engine.alive
 
     @property
     def _closed(self) -> bool:
@@ -146,23 +155,26 @@ class Runtime:
             bundle_id = bundle_id_of(bundle)
             self.metrics.prepare(bundle, bundle_id, backend.name, backend.buckets, settings.limits)
             costs = warm_up(bundle, backend, settings.limits.batch)
-            served = self._engine(bundle, bundle_id, backend, costs)
+            engine = self._start_engine(bundle, backend, costs)
             spare_what_stays()
-            self._served = served
+            opened, worker = int(time.time()), 1 if self._place is None else self._place.worker
+            self._served = Served(bundle, bundle_id, backend.name, engine, settings.model, opened, worker)
             self._pulse.feel()  # a scrape that follows a ready probe agrees with it
             logger.info("serving bundle %s (%s) on %s", settings.bundle, bundle_id, backend.name)
         except Exception as error:
             self._failure = error
             logger.exception("the service cannot start")
 
-    def _engine(self, bundle: Bundle, bundle_id: str, backend: Backend, costs: StepCosts) -> Served:
+    def _start_engine(self, bundle: Bundle, backend: Backend, costs: StepCosts) -> Submits:
         limits = self._settings.limits
         scheduler = scheduler_named(self._settings.policy, costs, limits.batch)
-        engine = Engine(
-            bundle, backend, limits, Together(self.metrics, self._endings), costs=costs, scheduler=scheduler
-        )
+        observer = Together(self.metrics, self._endings)
+        engine = Engine(bundle, backend, limits, observer, costs=costs, scheduler=scheduler)
         engine.start()
-        return Served(bundle, bundle_id, backend.name, engine, self._settings.model, int(time.time()), self._peers)
+        self._engine = engine
+        if self._place is not None:
+            self._engines = Engines(engine, self._place)
+        return self._engines or engine
 
 
 def bundle_id_of(bundle: Bundle) -> str:

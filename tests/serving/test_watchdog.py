@@ -9,6 +9,7 @@ from prometheus_client import CollectorRegistry
 
 from diffes.backends.fake import FakeBackend
 from diffes.bundle import Bundle
+from diffes.engine.engine import Engine
 from diffes.engine.request import Request
 from diffes.errors import Closed, NotReady
 from diffes.manifest import MANIFEST
@@ -53,6 +54,12 @@ def runtime(bundle: Bundle, fake: HangingBackend, tmp_path: Path, monkeypatch: p
     return runtime
 
 
+def own_engine(runtime: Runtime) -> Engine:
+    engine = runtime.served().engine
+    assert isinstance(engine, Engine)
+    return engine
+
+
 @pytest.fixture
 def reasons(runtime: Runtime) -> Queue[str]:
     """What a watchdog of this runtime ends it for."""
@@ -71,7 +78,7 @@ def test_an_engine_that_hangs_in_a_step_ends_the_process(
 
 
 def test_an_engine_that_works_or_waits_does_not(runtime: Runtime, reasons: Queue[str]) -> None:
-    engine = runtime.served().engine
+    engine = own_engine(runtime)
     for seed in range(3):
         engine.submit(Request(label=0, seed=seed)).result(timeout=10)
     wait_for(lambda: engine.heartbeat == 0)
@@ -81,7 +88,7 @@ def test_an_engine_that_works_or_waits_does_not(runtime: Runtime, reasons: Queue
 
 
 def test_an_engine_whose_thread_has_ended_ends_the_process(runtime: Runtime, reasons: Queue[str]) -> None:
-    runtime.served().engine.close()
+    own_engine(runtime).close()
     assert reasons.get(timeout=10) == "its engine has stopped"
 
 

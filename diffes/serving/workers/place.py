@@ -1,0 +1,38 @@
+"""Where one worker of several is, and where the others are."""
+
+import os
+import shutil
+from pathlib import Path
+from typing import NamedTuple
+
+from diffes.errors import NotReady
+
+
+class Place(NamedTuple):
+    """Worker 1, 2, ... of so many, in a folder that is theirs alone."""
+
+    folder: Path
+    worker: int
+    workers: int
+
+    def enter(self) -> None:
+        """Make the folder; NotReady if it is another user's, who could read and answer."""
+        self.folder.mkdir(mode=0o700, exist_ok=True)
+        if self.folder.stat().st_uid != os.getuid():
+            raise NotReady("not ready", expected=f"a folder {self.folder} of this user", found="another's")
+        self.socket(self.worker).unlink(missing_ok=True)  # of a worker that was killed
+
+    def leave(self) -> None:
+        """The last one removes the folder."""
+        self.socket(self.worker).unlink(missing_ok=True)
+        if not any(self.folder.glob("*.sock")):
+            shutil.rmtree(self.folder, ignore_errors=True)
+
+    def socket(self, worker: int) -> Path:
+        """On which a worker serves the others."""
+        return self.folder / f"{worker}.sock"
+
+    @property
+    def loads(self) -> Path:
+        """The table of who has placed how much where."""
+        return self.folder / "loads"

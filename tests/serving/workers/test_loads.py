@@ -1,0 +1,74 @@
+"""Who has least to do, as told by a table that workers share."""
+
+from collections import Counter
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from diffes.serving.workers.loads import Loads
+from diffes.serving.workers.place import Place
+
+
+def loads(folder: Path, workers: int) -> list[Loads]:
+    """Every worker's view, all ready."""
+    views = [Loads(Place(folder, worker, workers)) for worker in range(1, workers + 1)]
+    for worker, view in enumerate(views, start=1):
+        view.tell(worker, ready=True)
+    return views
+
+
+def test_requests_that_come_to_one_worker_together_are_spread_over_all(tmp_path: Path) -> None:
+    one, *_ = loads(tmp_path, 4)
+    assert Counter(one.assign(1.0) for _ in range(16)) == {1: 4, 2: 4, 3: 4, 4: 4}
+
+
+def test_a_worker_that_is_as_free_as_any_keeps_what_it_was_asked_for(tmp_path: Path) -> None:
+    one, two = loads(tmp_path, 2)
+    assert (one.assign(1.0), two.assign(1.0)) == (1, 2)
+
+
+def test_what_counts_is_seconds_whoever_placed_them(tmp_path: Path) -> None:
+    one, two = loads(tmp_path, 2)
+    assert one.assign(10.0) == 1
+    assert [two.assign(2.0) for _ in range(4)] == [2] * 4
+    two.release(2, 2.0)
+    assert [one.assign(3.0) for _ in range(3)] == [2, 2, 1]
+
+
+def test_a_worker_that_is_not_ready_gets_nothing_but_what_itself_is_asked_for(tmp_path: Path) -> None:
+    one, two = loads(tmp_path, 2)
+    one.tell(2, ready=False)
+    assert [one.assign(1.0) for _ in range(3)] == [1, 1, 1]
+    assert two.assign(1.0) == 2
+    two.tell(2, ready=True)
+    assert one.assign(1.0) == 2
+    assert one.assign(1.0, without={2}) == 1
+
+
+def test_what_a_worker_that_is_gone_had_placed_is_forgotten(tmp_path: Path) -> None:
+    one, two = loads(tmp_path, 2)
+    assert two.assign(5.0, without=set()) == 2
+    assert two.assign(5.0) == 1
+    one.forget(2)
+    assert one.assign(1.0) == 1
+    again = Loads(Place(tmp_path, 2, 2))  # started again
+    assert one.assign(0.5) == 2
+    assert again.assign(0.1) == 2
+
+
+@given(st.lists(st.tuples(st.sampled_from([0.1, 0.7, 3.3]), st.booleans()), max_size=60))
+def test_when_all_is_done_nothing_is_left(
+    tmp_path_factory: pytest.TempPathFactory, steps: list[tuple[float, bool]]
+) -> None:
+    one, two, three = loads(tmp_path_factory.mktemp("loads"), 3)
+    inside: list[tuple[int, float]] = []
+    for seconds, release in steps:
+        if release and inside:
+            one.release(*inside.pop(0))
+        inside.append((one.assign(seconds), seconds))
+    for worker, seconds in inside:
+        one.release(worker, seconds)
+    assert [two.assign(1.0) for _ in range(2)] == [2, 3]
+    assert three.assign(1.0) == 1

@@ -1,0 +1,33 @@
+import os
+from pathlib import Path
+
+import pytest
+
+from diffes.errors import NotReady
+from diffes.serving.workers.place import Place
+
+
+def test_the_folder_is_its_users_alone_and_the_last_worker_removes_it(tmp_path: Path) -> None:
+    one, two = (Place(tmp_path / "place", worker, 2) for worker in (1, 2))
+    for place in (one, two):
+        place.enter()
+        place.socket(place.worker).touch()
+    assert one.folder.stat().st_mode & 0o777 == 0o700
+    one.leave()
+    assert two.socket(2).exists()
+    two.leave()
+    assert not one.folder.exists()
+
+
+def test_what_a_killed_worker_left_is_in_nobodys_way(tmp_path: Path) -> None:
+    place = Place(tmp_path, 1, 2)
+    place.socket(1).touch()
+    place.enter()
+    assert not place.socket(1).exists()
+
+
+def test_a_folder_of_another_user_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    owner = tmp_path.stat().st_uid
+    monkeypatch.setattr(os, "getuid", lambda: owner + 1)
+    with pytest.raises(NotReady, match="expected a folder .* of this user, found another's"):
+        Place(tmp_path, 1, 2).enter()
