@@ -8,6 +8,7 @@ from torch import Tensor, uint8
 
 Format = Literal["png", "jpeg", "webp"]
 _QUALITY = 95  # of what is compressed with loss, if nothing is said
+_PNG_LEVEL = 1  # of zlib's: 6 takes two and a half times as long for a seventh fewer bytes
 
 
 def to_image(image: Tensor) -> Image.Image:
@@ -37,6 +38,8 @@ def grid_png(images: Tensor) -> bytes:
 
 def _encode(image: Image.Image, format: Format = "png", quality: int | None = None) -> bytes:
     buffer = BytesIO()
-    options = {} if format == "png" else {"quality": _QUALITY if quality is None else quality}
+    options = {"quality": _QUALITY if quality is None else quality}
+    if format == "png":
+        options = {"compress_level": _PNG_LEVEL}
     image.save(buffer, format.upper(), **options)
     return buffer.getvalue()

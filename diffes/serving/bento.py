@@ -7,6 +7,7 @@ by step. Its limits are set far above the engine's queue, which answers 429 itse
 import asyncio
 import os
 import signal
+import sys
 import tempfile
 from pathlib import Path
 
@@ -36,6 +37,9 @@ leave_requests_untimed()
 
 _PROBES = ("/livez", "/readyz", "/healthz", "/metrics")
 _SECONDS = 3600.0  # BentoML wants a limit, and clients of its own ask for it; here nothing keeps it (untimed.py)
+_SWITCH_SECONDS = (
+    1e-4  # that Python lets a thread wait for another: every call of the engine's to torch may have to wait
+)
 _REQUESTS = 4096  # at once; far above the engine's queue
 
 
@@ -74,6 +78,7 @@ class Diffes:
         worker = bentoml.server_context.worker_index or 1
         settings = Settings.from_environment()
         logs.configure(settings.log)
+        sys.setswitchinterval(_SWITCH_SECONDS)
         folder = Path(tempfile.gettempdir(), f"diffes-{os.getuid()}-{os.getppid()}")  # of all workers of one parent
         place = Place(folder, worker, settings.workers) if settings.workers > 1 else None
         self.runtime = Runtime(settings.on_worker(worker), Metrics(), place)
