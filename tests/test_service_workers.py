@@ -32,7 +32,7 @@ def service(tiny_bundle: Bundle, stalling: Service, tmp_path_factory: pytest.Tem
         tmp_path_factory.mktemp("workers"), tiny_bundle.folder, DIFFES_WORKERS="2", DIFFES_DRAIN_SECONDS="1"
     )
     try:
-        wait_until(lambda: len(ready_workers(running)) == 2)
+        wait_until(lambda: starts(running) == {"1": 1, "2": 1})
         yield running
     finally:
         running.kill()
@@ -45,16 +45,9 @@ def wait_until(condition: object, seconds: float = 90) -> None:
         time.sleep(0.1)
 
 
-def ready_workers(service: Service) -> set[str]:
-    """Numbers of the workers that have answered lately, by the ids they give; each connection may reach another."""
-    found = set()
-    for _ in range(12):
-        try:
-            answer = httpx.post(f"{service.url}/generate", json={"label": 0, "steps": 1}, timeout=30)
-        except httpx.TransportError:
-            continue
-        found |= set(re.findall(r"^img-(\d+)-", answer.headers.get("x-request-id", "")))
-    return found
+def starts(service: Service) -> Counter[str]:
+    """How often each worker has begun to serve."""
+    return Counter(re.findall(r"diffes:(\d+)\] serving bundle", service.text()))
 
 
 def processes(service: Service) -> list[psutil.Process]:
@@ -142,7 +135,11 @@ def test_a_killed_worker_comes_back_and_no_caller_hangs(service: Service) -> Non
     assert len(ends) == 16
     assert set(ends) <= {200, 429, 503, "closed"}
     assert {503, "closed"} & set(ends)
-    wait_until(lambda: len(ready_workers(service)) == 2)
+    while starts(service).total() < 3:
+        asked = {"label": 0, "steps": 1}  # whichever worker accepts this, the one that is left serves it
+        answer = httpx.post(f"{service.url}/generate", json=asked, timeout=60)
+        assert answer.status_code == 200, answer.text
+    assert sorted(starts(service).values()) == [1, 2]
     assert victims[0].pid not in {process.pid for process in processes(service)}
 
 

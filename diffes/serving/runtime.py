@@ -63,6 +63,7 @@ class Runtime:
         self._failure: Exception | None = None
         self._place = place
         self._engine: Engine | None = None  # this process's own
+        self._warm = False  # whether that serves
         self._engines: Engines | None = None  # of all workers
         self._closed_at = inf  # when `refuse` was called, on the monotonic clock
         self._pulse = Pulse(lambda: self.ready, self._backlog, metrics.felt)
@@ -77,17 +78,19 @@ class Runtime:
 
     @property
     def ready(self) -> bool:
-        """Whether requests will be served."""
-        return self._served is not None and self._engine_lives and not self._closed
+        """Whether this process serves requests itself."""
+        return self._warm and self._engine_lives and not self._closed
 
     @property
     def alive(self) -> bool:
         """Whether waiting makes sense: starting, or serving."""
-        return self._failure is None and (self._served is None or self._engine_lives or self._closed)
+        return self._failure is None and (not self._warm or self._engine_lives or self._closed)
 
     def served(self) -> Served:
-        """The engine; NotReady while it warms up, after it failed, and once it is closed."""
-        if self._served is not None and self.ready:
+        """The engine; NotReady while it warms up, after it failed, and once it is closed. Meanwhile other workers', if
+        any serves.
+        """
+        if self._served is not None and (self.ready or self._others_serve):
             return self._served
         found = "a service that is shutting down" if self._closed else "a service that is warming up"
         if not self.alive:
@@ -104,7 +107,7 @@ class Runtime:
             return f"it could not start: {self._failure}"
         if time.monotonic() - self._closed_at > self._settings.drain_seconds + _LAST_SECONDS:
             return f"it should have ended {_LAST_SECONDS:g} seconds ago"
-        if self._engine is None or self._served is None or self._closed:
+        if self._engine is None or not self._warm or self._closed:
             return None
         if not self._engine.alive:
             return "its engine has stopped"
@@ -139,6 +142,10 @@ class Runtime:
         return 0.0 if self._engine is None else self._engine.backlog_seconds()
 
     @property
+    def _others_serve(self) -> bool:
+        return self._engines is not None and self._engines.others and not self._closed
+
+    @property
     def _engine_lives(self) -> bool:
         return self._engine is not None and self._engine.alive
 
@@ -151,30 +158,37 @@ class Runtime:
             forget_dead_processes()
             settings = self._settings
             bundle = Bundle.open(settings.bundle)
-            backend = open_backend(settings.backend, bundle, settings.device, settings.threads)
             bundle_id = bundle_id_of(bundle)
+            if self._place is not None:
+                self._engines = Engines(self._place, bundle, settings.limits)
+                self._serve(bundle, bundle_id, self._engines)
+            backend = open_backend(settings.backend, bundle, settings.device, settings.threads)
             self.metrics.prepare(bundle, bundle_id, backend.name, backend.buckets, settings.limits)
             costs = warm_up(bundle, backend, settings.limits.batch)
-            engine = self._start_engine(bundle, backend, costs)
+            self._engine = self._start_engine(bundle, backend, costs)
             spare_what_stays()
-            opened, worker = int(time.time()), 1 if self._place is None else self._place.worker
-            self._served = Served(bundle, bundle_id, backend.name, engine, settings.model, opened, worker)
+            if self._engines is None:
+                self._serve(bundle, bundle_id, self._engine)
+            else:
+                self._engines.serve(self._engine)
+            self._warm = True
             self._pulse.feel()  # a scrape that follows a ready probe agrees with it
             logger.info("serving bundle %s (%s) on %s", settings.bundle, bundle_id, backend.name)
         except Exception as error:
             self._failure = error
             logger.exception("the service cannot start")
 
-    def _start_engine(self, bundle: Bundle, backend: Backend, costs: StepCosts) -> Submits:
+    def _serve(self, bundle: Bundle, bundle_id: str, engine: Submits) -> None:
+        settings, worker = self._settings, 1 if self._place is None else self._place.worker
+        self._served = Served(bundle, bundle_id, settings.backend, engine, settings.model, int(time.time()), worker)
+
+    def _start_engine(self, bundle: Bundle, backend: Backend, costs: StepCosts) -> Engine:
         limits = self._settings.limits
         scheduler = scheduler_named(self._settings.policy, costs, limits.batch)
         observer = Together(self.metrics, self._endings)
         engine = Engine(bundle, backend, limits, observer, costs=costs, scheduler=scheduler)
         engine.start()
-        self._engine = engine
-        if self._place is not None:
-            self._engines = Engines(engine, self._place)
-        return self._engines or engine
+        return engine
 
 
 def bundle_id_of(bundle: Bundle) -> str:

@@ -6,9 +6,10 @@ from concurrent.futures import Future, wait
 from functools import partial
 from threading import Lock
 
+from diffes.bundle import Bundle
 from diffes.engine.engine import Engine
-from diffes.engine.request import Listener, Request, Result
-from diffes.errors import Closed
+from diffes.engine.request import Limits, Listener, Request, Result, resolve
+from diffes.errors import Closed, NotReady
 from diffes.serving.workers.host import Host
 from diffes.serving.workers.ids import worker_of
 from diffes.serving.workers.link import Link
@@ -18,25 +19,38 @@ from diffes.serving.workers.place import Place
 logger = logging.getLogger(__name__)
 
 
-class Engines:
-    """One worker's view of them: its own engine, which the others reach from now on, and theirs."""
+_A_STEP = 0.01  # seconds of an image's, until this worker has measured them: to spread what comes meanwhile
 
-    def __init__(self, engine: Engine, place: Place) -> None:
-        self._engine, self._place = engine, place
+
+class Engines:
+    """One worker's view of them: the others' from now on, and its own once it serves."""
+
+    def __init__(self, place: Place, bundle: Bundle, limits: Limits) -> None:
+        self._place, self._bundle, self._limits = place, bundle, limits
+        self._engine: Engine | None = None
+        self._host: Host | None = None
         place.enter()
         self._loads = Loads(place)
         self._links: dict[int, Link] = {}
         self._where: dict[str, int] = {}  # by id, the worker that serves what this one was asked for
         self._elsewhere: set[Future[Result]] = set()
         self._lock = Lock()
-        self._host = Host(place.socket(place.worker), engine, self._drop, self._loads.forget)
-        self._loads.tell(place.worker, ready=True)
+
+    def serve(self, engine: Engine) -> None:
+        """This worker's own, which the others reach too from now on."""
+        self._engine = engine
+        self._host = Host(self._place.socket(self._place.worker), engine, self._drop, self._loads.forget)
+        self._loads.ready(yes=True)
+
+    @property
+    def others(self) -> bool:
+        """Whether another worker serves."""
+        return self._loads.others
 
     def submit(self, request: Request, listener: Listener | None = None) -> Future[Result]:
-        """As Engine.submit, of the engine that has least to do."""
-        work, gone = self._engine.work(request), set[int]()
-        while True:
-            worker = self._loads.assign(work, gone)
+        """As Engine.submit, of the engine that has least to do; NotReady if none serves."""
+        work = self._work(request)
+        while (worker := self._loads.assign(work)) is not None:
             self._where[request.id] = worker
             try:
                 future = self._submit(worker, request, listener)
@@ -44,8 +58,7 @@ class Engines:
                 self._forget(worker, work, request.id)
                 if worker == self._place.worker:
                     raise
-                gone.add(worker)
-                self._loads.tell(worker, ready=False)  # until it says otherwise
+                self._loads.lose(worker)
                 logger.warning("worker %d serves no more: %s", worker, error)
             except BaseException:
                 self._forget(worker, work, request.id)
@@ -53,6 +66,7 @@ class Engines:
             else:
                 future.add_done_callback(partial(self._ended, worker, work, request.id))
                 return future
+        raise _none_serves()
 
     def cancel(self, request_id: str) -> bool:
         """Drop a request before its next step, whichever worker was asked for it; False if none of that id is inside.
@@ -66,33 +80,45 @@ class Engines:
 
     def backlog_seconds(self) -> float:
         """Forecast of the time that all steps in this worker's engine will take: the others' have as much to do."""
-        return self._engine.backlog_seconds()
+        return self._engine.backlog_seconds() if self._engine else 0.0
 
     def refuse(self) -> None:
         """Take no more from other workers; what is inside goes on."""
-        self._loads.tell(self._place.worker, ready=False)
+        self._loads.ready(yes=False)
 
     def close(self, limit: float) -> None:
         """Answer what is inside, here and elsewhere, for at most `limit` seconds, and fail the rest with Closed."""
         end = time.monotonic() + limit
         self.refuse()
-        self._engine.close(limit=limit)
+        if self._engine is not None:
+            self._engine.close(limit=limit)
         with self._lock:
             elsewhere = set(self._elsewhere)
         wait(elsewhere, max(0.0, end - time.monotonic()))
-        self._host.close()
+        if self._host is not None:
+            self._host.close()
         for link in self._links.values():
             link.close()
         self._place.leave()
 
+    def _work(self, request: Request) -> float:
+        if self._engine is not None:
+            return self._engine.work(request)
+        resolved = resolve(request, self._bundle, self._limits)
+        return _A_STEP * resolved.steps * resolved.images
+
     def _submit(self, worker: int, request: Request, listener: Listener | None) -> Future[Result]:
         if worker == self._place.worker:
-            future = self._engine.submit(request, listener)
-        else:
-            future = self._link(worker).submit(request, listener)
-            with self._lock:
-                self._elsewhere.add(future)
+            return self._own().submit(request, listener)
+        future = self._link(worker).submit(request, listener)
+        with self._lock:
+            self._elsewhere.add(future)
         return future
+
+    def _own(self) -> Engine:
+        if self._engine is None:
+            raise _none_serves()
+        return self._engine
 
     def _ended(self, worker: int, work: float, request_id: str, future: Future[Result]) -> None:
         self._forget(worker, work, request_id)
@@ -107,7 +133,7 @@ class Engines:
         """A request that this worker was asked for, or that another has placed here."""
         worker = self._where.get(request_id, self._place.worker)
         if worker == self._place.worker:
-            return self._engine.cancel(request_id)
+            return self._engine is not None and self._engine.cancel(request_id)
         return self._withdraw(worker, request_id)
 
     def _withdraw(self, worker: int, request_id: str) -> bool:
@@ -122,3 +148,8 @@ class Engines:
             if link is None or link.broken:
                 link = self._links[worker] = Link(self._place.socket(worker), self._place.worker, worker)
             return link
+
+
+def _none_serves() -> NotReady:
+    found = "workers that are warming up"
+    return NotReady("not ready", expected="a warm engine", found=found, remedy="Try again later.")

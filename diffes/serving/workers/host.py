@@ -3,6 +3,7 @@
 import socketserver
 from collections.abc import Callable
 from concurrent.futures import Future
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from threading import Lock, Thread
@@ -106,6 +107,8 @@ class _Asking:
 
     def _submit(self, asked: Submit) -> None:
         def tell(event: Progress | Preview) -> None:
+            if isinstance(event, Preview):  # a copy: with a row of a tensor all of it would be sent
+                event = replace(event, pixels=event.pixels.clone())
             self._channel.send(Heard(asked.number, event))
 
         try:

@@ -12,7 +12,7 @@ from diffes.bundle import Bundle
 from diffes.engine.costs import StepCosts
 from diffes.engine.engine import Engine
 from diffes.engine.request import Limits, Preview, Progress, Request, Result
-from diffes.errors import Closed, EngineError, InvalidInput, Overloaded
+from diffes.errors import Closed, EngineError, InvalidInput, NotReady, Overloaded
 from diffes.pruning.model import PrunedModel
 from diffes.serving.workers.engines import Engines
 from diffes.serving.workers.ids import new_id
@@ -36,7 +36,8 @@ class Worker:
         self.backend.before = lambda *_: self.wait()
         self.own = Engine(bundle, self.backend, Limits(queue=2), costs=StepCosts(COSTS))
         self.own.start()
-        self.all = Engines(self.own, place)
+        self.all = Engines(place, bundle, Limits())
+        self.all.serve(self.own)
 
     def wait(self) -> None:
         assert self.gate.wait(30)
@@ -48,7 +49,7 @@ class Worker:
 
 @pytest.fixture
 def workers(bundle: Bundle, model: PrunedModel, tmp_path: Path) -> Iterator[tuple[Worker, Worker]]:
-    one, two = (Worker(bundle, model, Place(tmp_path / "place", worker, 2)) for worker in (1, 2))
+    one, two = (Worker(bundle, model, Place(tmp_path / "place", worker, 3)) for worker in (1, 2))
     yield one, two
     one.end()
     two.end()
@@ -126,6 +127,29 @@ def test_an_id_that_is_nowhere_cancels_nothing(workers: tuple[Worker, Worker], u
     assert [worker.all.cancel(unknown) for worker in workers] == [False, False]
 
 
+def test_a_worker_that_warms_up_has_the_others_serve_what_it_is_asked_for(
+    workers: tuple[Worker, Worker], bundle: Bundle, tmp_path: Path
+) -> None:
+    one, two = workers
+    three = Engines(Place(tmp_path / "place", 3, 3), bundle, Limits())
+    assert three.others
+    futures = [three.submit(Request(label=0, seed=seed)) for seed in range(4)]
+    assert all(future.result(timeout=30) for future in futures)
+    assert one.backend.calls
+    assert two.backend.calls
+    with pytest.raises(InvalidInput):
+        three.submit(Request(label=-1, seed=0))
+    with pytest.raises(InvalidInput):
+        three.submit(Request(label=0, seed=0, steps=0))
+    assert not three.cancel(new_id(3))
+    for worker in workers:
+        worker.all.refuse()
+    assert not three.others
+    with pytest.raises(NotReady, match="expected a warm engine, found workers that are warming up"):
+        three.submit(Request(label=0, seed=0))
+    three.close(limit=1)
+
+
 def test_what_is_wrong_with_a_request_is_said_at_once(workers: tuple[Worker, Worker]) -> None:
     one, _ = workers
     for wrong in (Request(label=-1, seed=0), Request(label=0, seed=0, steps=0)):
@@ -162,6 +186,7 @@ def test_when_a_worker_is_lost_its_requests_end_in_an_error_and_the_others_go_on
 ) -> None:
     one, two = workers
     first, second, _ = elsewhere(one, two)
+    assert two.all._host
     two.all._host.close()  # as if it were killed: the socket's file stays
     with pytest.raises(Closed, match="worker 2 ended before the request was done.* Send it again"):
         second.result(timeout=30)

@@ -14,8 +14,8 @@ from diffes.serving.workers.place import Place
 def loads(folder: Path, workers: int) -> list[Loads]:
     """Every worker's view, all ready."""
     views = [Loads(Place(folder, worker, workers)) for worker in range(1, workers + 1)]
-    for worker, view in enumerate(views, start=1):
-        view.tell(worker, ready=True)
+    for view in views:
+        view.ready(yes=True)
     return views
 
 
@@ -37,23 +37,38 @@ def test_what_counts_is_seconds_whoever_placed_them(tmp_path: Path) -> None:
     assert [one.assign(3.0) for _ in range(3)] == [2, 2, 1]
 
 
-def test_a_worker_that_is_not_ready_gets_nothing_but_what_itself_is_asked_for(tmp_path: Path) -> None:
+def test_a_worker_that_is_not_ready_gets_nothing(tmp_path: Path) -> None:
     one, two = loads(tmp_path, 2)
-    one.tell(2, ready=False)
+    two.ready(yes=False)
     assert [one.assign(1.0) for _ in range(3)] == [1, 1, 1]
-    assert two.assign(1.0) == 2
-    two.tell(2, ready=True)
+    assert two.assign(1.0) == 1
+    assert two.others
+    assert not one.others
+    two.ready(yes=True)
     assert one.assign(1.0) == 2
-    assert one.assign(1.0, without={2}) == 1
+    for worker in (one, two):
+        worker.ready(yes=False)
+    assert one.assign(1.0) is None
+
+
+def test_a_worker_that_was_found_to_be_gone_gets_nothing_until_it_is_ready_again(tmp_path: Path) -> None:
+    one, two, three = loads(tmp_path, 3)
+    one.lose(2)
+    assert [one.assign(1.0) for _ in range(4)] == [1, 3, 1, 3]
+    assert three.assign(1.0) == 2  # who has not found it yet
+    two.ready(yes=True)
+    assert one.assign(1.0) == 2
 
 
 def test_what_a_worker_that_is_gone_had_placed_is_forgotten(tmp_path: Path) -> None:
     one, two = loads(tmp_path, 2)
-    assert two.assign(5.0, without=set()) == 2
+    assert two.assign(5.0) == 2
     assert two.assign(5.0) == 1
     one.forget(2)
     assert one.assign(1.0) == 1
     again = Loads(Place(tmp_path, 2, 2))  # started again
+    assert again.assign(0.0) == 1
+    again.ready(yes=True)
     assert one.assign(0.5) == 2
     assert again.assign(0.1) == 2
 
@@ -67,8 +82,10 @@ def test_when_all_is_done_nothing_is_left(
     for seconds, release in steps:
         if release and inside:
             one.release(*inside.pop(0))
-        inside.append((one.assign(seconds), seconds))
-    for worker, seconds in inside:
-        one.release(worker, seconds)
+        worker = one.assign(seconds)
+        assert worker is not None
+        inside.append((worker, seconds))
+    for placed in inside:
+        one.release(*placed)
     assert [two.assign(1.0) for _ in range(2)] == [2, 3]
     assert three.assign(1.0) == 1
