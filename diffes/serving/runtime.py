@@ -143,7 +143,7 @@ class Runtime:
 
     @property
     def _others_serve(self) -> bool:
-        return self._engines is not None and self._engines.others and not self._closed
+        return self._engines is not None and self._engines.others
 
     @property
     def _engine_lives(self) -> bool:

@@ -83,7 +83,7 @@ class Engines:
         return self._engine.backlog_seconds() if self._engine else 0.0
 
     def refuse(self) -> None:
-        """Take no more from other workers; what is inside goes on."""
+        """Take no more here, where others serve; what is inside goes on."""
         self._loads.ready(yes=False)
 
     def close(self, limit: float) -> None:
@@ -151,5 +151,4 @@ class Engines:
 
 
 def _none_serves() -> NotReady:
-    found = "workers that are warming up"
-    return NotReady("not ready", expected="a warm engine", found=found, remedy="Try again later.")
+    return NotReady("not ready", expected="a worker that serves", found="none", remedy="Try again later.")

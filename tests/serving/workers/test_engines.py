@@ -145,7 +145,7 @@ def test_a_worker_that_warms_up_has_the_others_serve_what_it_is_asked_for(
     for worker in workers:
         worker.all.refuse()
     assert not three.others
-    with pytest.raises(NotReady, match="expected a warm engine, found workers that are warming up"):
+    with pytest.raises(NotReady, match="expected a worker that serves, found none"):
         three.submit(Request(label=0, seed=0))
     three.close(limit=1)
 
@@ -209,6 +209,16 @@ def test_a_worker_that_closes_sends_what_it_still_can_and_gets_no_more(workers: 
     closing.join(timeout=30)
     one.gate.set()
     assert here.result(timeout=30)
+
+
+def test_a_worker_that_is_about_to_end_has_the_others_serve_what_it_is_asked_for(
+    workers: tuple[Worker, Worker],
+) -> None:
+    one, two = workers
+    one.all.refuse()
+    assert one.all.submit(Request(label=0, seed=0)).result(timeout=30)
+    assert two.backend.calls
+    assert not one.backend.calls
 
 
 def test_a_worker_that_closes_waits_for_what_others_do_for_it(workers: tuple[Worker, Worker]) -> None:
