@@ -18,7 +18,6 @@ from diffes.serving.workers.place import Place
 
 logger = logging.getLogger(__name__)
 
-
 _A_STEP = 0.01  # seconds of an image's, until this worker has measured them: to spread what comes meanwhile
 
 
@@ -35,6 +34,7 @@ class Engines:
         self._where: dict[str, int] = {}  # by id, the worker that serves what this one was asked for
         self._elsewhere: set[Future[Result]] = set()
         self._lock = Lock()
+        self._connecting = Lock()  # another, since connecting may take a while
 
     def serve(self, engine: Engine) -> None:
         """This worker's own, which the others reach too from now on."""
@@ -56,8 +56,6 @@ class Engines:
                 future = self._submit(worker, request, listener)
             except (OSError, Closed) as error:
                 self._forget(worker, work, request.id)
-                if worker == self._place.worker:
-                    raise
                 self._loads.lose(worker)
                 logger.warning("worker %d serves no more: %s", worker, error)
             except BaseException:
@@ -143,7 +141,7 @@ class Engines:
             return False
 
     def _link(self, worker: int) -> Link:
-        with self._lock:
+        with self._connecting:
             link = self._links.get(worker)
             if link is None or link.broken:
                 link = self._links[worker] = Link(self._place.socket(worker), self._place.worker, worker)

@@ -221,6 +221,13 @@ def test_a_worker_that_is_about_to_end_has_the_others_serve_what_it_is_asked_for
     assert not one.backend.calls
 
 
+def test_when_an_engine_has_stopped_its_own_worker_has_the_others_serve(workers: tuple[Worker, Worker]) -> None:
+    one, two = workers
+    one.own.close()
+    assert one.all.submit(Request(label=0, seed=0)).result(timeout=30)
+    assert two.backend.calls
+
+
 def test_a_worker_that_closes_waits_for_what_others_do_for_it(workers: tuple[Worker, Worker]) -> None:
     one, two = workers
     _, second, _ = elsewhere(one, two)
