@@ -3,6 +3,7 @@
 import gc
 import logging
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from time import perf_counter
 
 import torch
@@ -17,13 +18,15 @@ from diffes.engine.timeline import timeline_of
 
 _TIMED = 3  # calls of a step, after one that is not; the fastest counts, for others were disturbed
 
+Steps = dict[tuple[str, int], Callable[[], Tensor]]  # by subgraph and rows
+
 logger = logging.getLogger(__name__)
 
 
 def warm_up(bundle: Bundle, backend: Backend, batch: int, clock: Callable[[], float] = perf_counter) -> StepCosts:
     """Every graph at each row count of `warm_rows`, then what the engine does around them; what steps cost there."""
     began = clock()
-    seconds: dict[str, dict[int, float]] = {subgraph.id: {} for subgraph in bundle.manifest.subgraphs}
+    steps: Steps = {}
     generator = torch.Generator().manual_seed(0)
     for rows in sorted(_conditioned(bundle)):
         backend.condition(torch.zeros(rows), torch.zeros(rows, dtype=torch.int64))
@@ -31,10 +34,13 @@ def warm_up(bundle: Bundle, backend: Backend, batch: int, clock: Callable[[], fl
         latents = torch.randn(rows, *bundle.architecture.latent_shape, generator=generator)
         timesteps = torch.full((rows,), float(bundle.trajectory(1).timesteps[0]))
         conditions = backend.condition(timesteps, torch.zeros(rows, dtype=torch.int64))
-        for subgraph, known in seconds.items():
-            known[rows] = _fastest(lambda: backend.denoise(subgraph, latents.to(backend.device), conditions), clock)  # noqa: B023
+        for subgraph in bundle.manifest.subgraphs:
+            step = partial(backend.denoise, subgraph.id, latents.to(backend.device), conditions)
+            steps[subgraph.id, rows] = step
+            _took(step, clock)
         backend.decode(latents)
         logger.info("warm at %d rows after %.1f s", rows, clock() - began)
+    seconds = _fastest(steps, clock)
     _rehearse(bundle, backend, batch)
     return StepCosts(seconds, backend.buckets)
 
@@ -88,12 +94,19 @@ def _powers(most: int) -> Iterator[int]:
         rows *= 2
 
 
-def _fastest(step: Callable[[], Tensor], clock: Callable[[], float]) -> float:
+def _fastest(steps: Steps, clock: Callable[[], float]) -> dict[str, dict[int, float]]:
+    """Seconds by subgraph and rows. All steps in turns: a machine that is slow for a while is so for all of them, and
+    what many rows cost beside few, which every choice depends on, stays true.
+    """
+    times = [{key: _took(step, clock) for key, step in steps.items()} for _ in range(_TIMED)]
+    seconds: dict[str, dict[int, float]] = {}
+    for subgraph, rows in steps:
+        seconds.setdefault(subgraph, {})[rows] = min(each[subgraph, rows] for each in times)
+    return seconds
+
+
+def _took(step: Callable[[], Tensor], clock: Callable[[], float]) -> float:
     """Seconds of a step until its output is there."""
-    step().isfinite().all().item()
-    times = []
-    for _ in range(_TIMED):
-        before = clock()
-        step().isfinite().all().item()  # waits for the device
-        times.append(clock() - before)
-    return min(times)
+    before = clock()
+    step().isfinite().all().item()  # waits for the device
+    return clock() - before

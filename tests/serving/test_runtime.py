@@ -123,6 +123,29 @@ def test_warm_up_ends_with_requests_through_an_engine_that_many_images_go_throug
     assert decoded == [1, 1, 2, 2, 3, 3]
 
 
+class Slowed(FakeBackend):
+    """Every row takes a second, or two from `slow` on for as long as half of all steps take in turn."""
+
+    now = 0.0
+    slow = 0.0
+
+    def denoise(self, subgraph: str, latents: torch.Tensor, conditions: Conditions) -> torch.Tensor:
+        self.now += len(latents) * (2 if self.slow <= self.now < self.slow + sum(warm_rows(4)) else 1)
+        return super().denoise(subgraph, latents, conditions)
+
+
+@pytest.mark.parametrize("slow", range(0, 120, 10))
+def test_what_many_rows_cost_beside_few_stays_true_if_the_machine_is_slow_for_a_while(
+    bundle: Bundle, slow: int
+) -> None:
+    backend = Slowed()
+    backend.slow = slow
+    costs = warm_up(bundle, backend, 4, clock=lambda: backend.now)
+    assert len(bundle.manifest.subgraphs) == 2
+    for rows in warm_rows(4):
+        assert {costs.seconds(subgraph.id, rows) for subgraph in bundle.manifest.subgraphs} == {rows}
+
+
 class Broken(FakeBackend):
     """What it denoises is no number."""
 
