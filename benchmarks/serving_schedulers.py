@@ -11,9 +11,8 @@ from diffes.engine.costs import StepCosts
 from diffes.engine.policies import OldestFirst, scheduler_named
 from diffes.engine.scheduling import Image, Scheduler, Situation, StageScheduler
 
-Maker = Callable[
-    [StepCosts], Scheduler
-]  # called for every stretch: a scheduler may keep a state, and costs are learned
+# called for every stretch: a scheduler may keep a state, and costs are learned
+Maker = Callable[[StepCosts], Scheduler]
 Makers = Mapping[str, Maker]  # by name, ours last
 
 
@@ -38,12 +37,8 @@ def one_at_a_time(costs: StepCosts) -> Scheduler:
 
 def schedulers(most: int, policies: Sequence[str]) -> Makers:
     """Peers, and ours by policy."""
-    ours = {ours_by(name): partial(_by_policy, name, most) for name in policies}
+    ours = {ours_by(name): partial(scheduler_named, name, most=most) for name in policies}
     return {SERIAL: one_at_a_time, WHOLE: lambda _: RequestLevel(most), **ours}
-
-
-def _by_policy(policy: str, most: int, costs: StepCosts) -> Scheduler:
-    return scheduler_named(policy, costs, most)
 
 
 _OURS = "diffes, "

@@ -38,8 +38,7 @@ def grid_png(images: Tensor) -> bytes:
 
 def _encode(image: Image.Image, format: Format = "png", quality: int | None = None) -> bytes:
     buffer = BytesIO()
-    options = {"quality": _QUALITY if quality is None else quality}
-    if format == "png":
-        options = {"compress_level": _PNG_LEVEL}
+    lossy = {"quality": _QUALITY if quality is None else quality}
+    options = {"compress_level": _PNG_LEVEL} if format == "png" else lossy
     image.save(buffer, format.upper(), **options)
     return buffer.getvalue()

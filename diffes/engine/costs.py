@@ -56,7 +56,7 @@ class StepCosts:
 
     def remaining(self, keys: tuple[Call, ...], step: int, company: int = 1) -> float:
         """Of the steps from `step` on: an image's share, if so many take each of them together."""
-        return self._pace * self._ahead(keys, company)[step] + self._between.seconds * (len(keys) - step) / company
+        return self._share(keys, step, company, self._pace, self._between.seconds)
 
     @property
     def ending(self) -> float:
@@ -71,8 +71,7 @@ class StepCosts:
         """
         if not self.known:
             return 0.0
-        calls = self._best_pace * self._ahead(keys, company)[step] + self._between.least * (len(keys) - step) / company
-        return images * calls + self._ending.least
+        return images * self._share(keys, step, company, self._best_pace, self._between.least) + self._ending.least
 
     def observe(self, subgraph: str, rows: int, seconds: float, gap: float | None = None) -> None:
         """A call of that kind took so long: all others will have changed with it. `gap` seconds passed before it in
@@ -91,6 +90,9 @@ class StepCosts:
     def observe_ending(self, seconds: float) -> None:
         """An answer came so long after its last step."""
         self._ending.add(seconds)
+
+    def _share(self, keys: tuple[Call, ...], step: int, company: int, pace: float, between: float) -> float:
+        return pace * self._ahead(keys, company)[step] + between * (len(keys) - step) / company
 
     def _by_table(self, subgraph: str, rows: int) -> float:
         table = self._tables.get(subgraph)

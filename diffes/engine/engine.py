@@ -19,10 +19,10 @@ from diffes.engine.costs import StepCosts
 from diffes.engine.job import Job
 from diffes.engine.loop import Loop
 from diffes.engine.observer import Ending, Observer, Outcome, Silent
-from diffes.engine.path import find_path
+from diffes.engine.path import Path, find_path
 from diffes.engine.policies import DEFAULT, scheduler_named
 from diffes.engine.queue import BoundedQueue
-from diffes.engine.request import Limits, Listener, Request, Result, resolve
+from diffes.engine.request import Limits, Listener, Request, ResolvedRequest, Result, resolve
 from diffes.engine.scheduling import Scheduler
 from diffes.engine.timeline import Timeline, timeline_of
 from diffes.errors import Closed, DiffesError, EngineError, Expired, Overloaded
@@ -103,8 +103,7 @@ class Engine:
         """
         ahead = self._ahead()
         backlog = self._forecast.seconds(ahead)
-        resolved = resolve(request, self.bundle, self.limits, backlog)
-        path = self._path(resolved.schedule, resolved.steps, resolved.guidance != 1)
+        resolved, path = self._resolved(request, backlog)
         job = Job(resolved, path, self._clock(), listener)
         try:
             require_time(job, self.limits, backlog, lambda: self._latency(job, ahead))
@@ -124,8 +123,7 @@ class Engine:
 
     def work(self, request: Request) -> float:
         """Seconds of a request that has the engine to itself; InvalidInput names the field that is wrong."""
-        resolved = resolve(request, self.bundle, self.limits)
-        path = self._path(resolved.schedule, resolved.steps, resolved.guidance != 1)
+        resolved, path = self._resolved(request, 0.0)
         return self._forecast.work(path.keys, resolved.images)
 
     def cancel(self, request_id: str) -> bool:
@@ -171,6 +169,10 @@ class Engine:
             self._queue.close()
             stopped = EngineError("the engine stopped before the request was done", remedy="Send it again.")
             self._loop.fail_everything(_closed() if self._stopping else stopped)
+
+    def _resolved(self, request: Request, backlog: float) -> tuple[ResolvedRequest, Path]:
+        resolved = resolve(request, self.bundle, self.limits, backlog)
+        return resolved, self._path(resolved.schedule, resolved.steps, resolved.guidance != 1)
 
     def _ahead(self) -> Ahead:
         waiting = [(job.path.keys, 0) for job in self._queue.waiting() for _ in range(job.request.images)]

@@ -62,8 +62,7 @@ class Runtime:
         self._served: Served | None = None
         self._failure: Exception | None = None
         self._place = place
-        self._engine: Engine | None = None  # this process's own
-        self._warm = False  # whether that serves
+        self._engine: Engine | None = None  # this process's own, once it is warm
         self._engines: Engines | None = None  # of all workers
         self._closed_at = inf  # when `refuse` was called, on the monotonic clock
         self._pulse = Pulse(lambda: self.ready, self._backlog, metrics.felt)
@@ -79,12 +78,12 @@ class Runtime:
     @property
     def ready(self) -> bool:
         """Whether this process serves requests itself."""
-        return self._warm and self._engine_lives and not self._closed
+        return self._engine is not None and self._engine.alive and not self._closed
 
     @property
     def alive(self) -> bool:
         """Whether waiting makes sense: starting, or serving."""
-        return self._failure is None and (not self._warm or self._engine_lives or self._closed)
+        return self._failure is None and (self._engine is None or self._engine.alive or self._closed)
 
     def served(self) -> Served:
         """The engine; NotReady while it warms up, after it failed, and once it is closed. Meanwhile other workers', if
@@ -107,7 +106,7 @@ class Runtime:
             return f"it could not start: {self._failure}"
         if time.monotonic() - self._closed_at > self._settings.drain_seconds + _LAST_SECONDS:
             return f"it should have ended {_LAST_SECONDS:g} seconds ago"
-        if self._engine is None or not self._warm or self._closed:
+        if self._engine is None or self._closed:
             return None
         if not self._engine.alive:
             return "its engine has stopped"
@@ -146,10 +145,6 @@ class Runtime:
         return self._engines is not None and self._engines.others
 
     @property
-    def _engine_lives(self) -> bool:
-        return self._engine is not None and self._engine.alive
-
-    @property
     def _closed(self) -> bool:
         return self._closed_at < inf
 
@@ -165,13 +160,13 @@ class Runtime:
             backend = open_backend(settings.backend, bundle, settings.device, settings.threads)
             self.metrics.prepare(bundle, bundle_id, backend.name, backend.buckets, settings.limits)
             costs = warm_up(bundle, backend, settings.limits.batch)
-            self._engine = self._start_engine(bundle, backend, costs)
+            engine = self._start_engine(bundle, backend, costs)
             spare_what_stays()
             if self._engines is None:
-                self._serve(bundle, bundle_id, self._engine)
+                self._serve(bundle, bundle_id, engine)
             else:
-                self._engines.serve(self._engine)
-            self._warm = True
+                self._engines.serve(engine)
+            self._engine = engine
             self._pulse.feel()  # a scrape that follows a ready probe agrees with it
             logger.info("serving bundle %s (%s) on %s", settings.bundle, bundle_id, backend.name)
         except Exception as error:

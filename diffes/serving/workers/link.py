@@ -1,13 +1,13 @@
 """Another worker's engine, as if it were here."""
 
 import socket
-from collections.abc import Callable
 from concurrent.futures import Future
 from dataclasses import dataclass, field
 from functools import partial
 from itertools import count
 from pathlib import Path
 from threading import Lock, Thread
+from typing import TypeVar
 
 from diffes.engine.request import Listener, Request, Result
 from diffes.errors import Closed, DiffesError, NotReady
@@ -28,6 +28,9 @@ from diffes.serving.workers.messages import (
     Withdraw,
     Withdrawn,
 )
+
+Waits = TypeVar("Waits")
+Answer = TypeVar("Answer")
 
 _SECONDS = 10.0  # for a worker to answer what needs no step
 
@@ -83,16 +86,13 @@ class Link:
 
     def submit(self, request: Request, listener: Listener | None = None) -> Future[Result]:
         """As Engine.submit; OSError if the worker is gone before it has answered."""
-        pending, number = _Pending(listener), next(self._numbers)
-        self._remember(lambda: self._pending.update({number: pending}))
+        pending = _Pending(listener)
+        number = self._remember(self._pending, pending)
         self._channel.send(Submit(number, request, listener is not None))
         try:
-            pending.admitted.result(_SECONDS)
-        except TimeoutError as error:
-            self._channel.send(TakeBack(number))
-            self._pending.pop(number, None)
-            raise self._silent() from error
+            self._answered(pending.admitted)
         except BaseException:
+            self._channel.send(TakeBack(number))
             self._pending.pop(number, None)
             raise
         pending.future.add_done_callback(partial(self._ended, number))
@@ -100,13 +100,11 @@ class Link:
 
     def withdraw(self, request_id: str) -> bool:
         """Whether the worker had a request of this id, and has dropped it; OSError if it is gone."""
-        answer, number = Future[bool](), next(self._numbers)
-        self._remember(lambda: self._asked.update({number: answer}))
+        answer = Future[bool]()
+        number = self._remember(self._asked, answer)
         self._channel.send(Withdraw(number, request_id))
         try:
-            return answer.result(_SECONDS)
-        except TimeoutError as error:
-            raise self._silent() from error
+            return self._answered(answer)
         finally:
             self._asked.pop(number, None)
 
@@ -114,15 +112,21 @@ class Link:
         """Leave; what is not answered ends in Closed."""
         self._channel.close()
 
-    def _remember(self, put: Callable[[], None]) -> None:
+    def _remember(self, waiting: dict[int, Waits], who: Waits) -> int:
+        """Its number; not once the channel has ended, of which nobody would tell it."""
         with self._lock:
             if self.broken:
                 raise ConnectionError(f"worker {self._to} is gone")
-            put()
+            number = next(self._numbers)
+            waiting[number] = who
+            return number
 
-    def _silent(self) -> NotReady:
-        found = f"none from worker {self._to} in {_SECONDS:g} seconds"
-        return NotReady("not ready", expected="an answer", found=found, remedy="Try again later.")
+    def _answered(self, answer: Future[Answer]) -> Answer:
+        try:
+            return answer.result(_SECONDS)
+        except TimeoutError as error:
+            found = f"none from worker {self._to} in {_SECONDS:g} seconds"
+            raise NotReady("not ready", expected="an answer", found=found, remedy="Try again later.") from error
 
     def _ended(self, number: int, future: Future[Result]) -> None:
         self._pending.pop(number, None)
