@@ -4,16 +4,18 @@ import os
 import re
 import signal
 import threading
-import time
 from collections import Counter
 from collections.abc import Iterator
+from functools import partial
 
 import httpx
 import psutil
 import pytest
 
 from diffes.bundle import Bundle
+from diffes.serving.workers.ids import worker_of
 from tests.service import Service, start
+from tests.serving.waiting import wait_for
 
 
 @pytest.fixture(scope="module")
@@ -38,11 +40,15 @@ def service(tiny_bundle: Bundle, stalling: Service, tmp_path_factory: pytest.Tem
         running.kill()
 
 
-def wait_until(condition: object, seconds: float = 90) -> None:
-    deadline = time.monotonic() + seconds
-    while not condition():  # type: ignore[operator]
-        assert time.monotonic() < deadline
-        time.sleep(0.1)
+wait_until = partial(wait_for, seconds=90)
+
+
+def id_told(parts: Iterator[str]) -> str:
+    """A request's, by what its stream begins with; the stream ends when the caller lets go of its parts."""
+    text = ""
+    while not (found := re.search(r'"id":"(img-\d+-\w+)"', text)):
+        text += next(parts)
+    return found[1]
 
 
 def starts(service: Service) -> Counter[str]:
@@ -67,17 +73,14 @@ def test_any_worker_cancels_a_request_of_any_other(service: Service) -> None:
     told: dict[str, int] = {}
     while len(told) < 2:
         with httpx.stream("POST", f"{service.url}/generate/stream", json=asked, timeout=60) as stream:
-            text = ""
-            for part in stream.iter_text():
-                text += part
-                found = re.search(r'"id":"(img-(\d+)-\w+)"', text)
-                if found and found[2] not in told:
-                    answer = httpx.delete(f"{service.url}/v1/requests/{found[1]}", timeout=30)
-                    told[found[2]] = answer.status_code
-                    again = [httpx.delete(f"{service.url}/v1/requests/{found[1]}").status_code for _ in range(6)]
-                    assert again == [404] * 6
-                elif found:
-                    break
+            parts = stream.iter_text()
+            request_id = id_told(parts)
+            worker = str(worker_of(request_id))
+            if worker not in told:
+                answer = httpx.delete(f"{service.url}/v1/requests/{request_id}", timeout=30)
+                told[worker] = answer.status_code
+                again = [httpx.delete(f"{service.url}/v1/requests/{request_id}").status_code for _ in range(6)]
+                assert again == [404] * 6
     assert told == {"1": 200, "2": 200}
 
 
@@ -91,13 +94,10 @@ def test_whoever_is_asked_the_worker_with_less_to_do_serves(service: Service) ->
     for _ in range(20):  # until both have been asked while one of them was busy all along
         asked = {"label": 0, "n": 16, "steps": 1000}
         with httpx.stream("POST", f"{service.url}/generate/stream", json=asked, timeout=60) as stream:
-            parts, text, found = stream.iter_text(), "", None  # kept, since the stream ends with its reader
-            while not found:
-                text += next(parts)
-                found = re.search(r'"id":"(img-\d+-\w+)"', text)
-            long = found[1]
+            parts = stream.iter_text()
+            long = id_told(parts)
             short: set[str] = set()
-            while len({request_id[:6] for request_id in short}) < 2:
+            while len({worker_of(request_id) for request_id in short}) < 2:
                 answer = httpx.post(f"{service.url}/generate", json={"label": 0, "steps": 2})
                 short.add(answer.headers["x-request-id"])
             busy = httpx.delete(f"{service.url}/v1/requests/{long}").status_code == 200

@@ -37,9 +37,7 @@ leave_requests_untimed()
 
 _PROBES = ("/livez", "/readyz", "/healthz", "/metrics")
 _SECONDS = 3600.0  # BentoML wants a limit, and clients of its own ask for it; here nothing keeps it (untimed.py)
-_SWITCH_SECONDS = (
-    1e-4  # that Python lets a thread wait for another: every call of the engine's to torch may have to wait
-)
+_SWITCH_SECONDS = 1e-4  # a thread waits for Python's lock: every call of the engine's to torch may have to
 _REQUESTS = 4096  # at once; far above the engine's queue
 
 

@@ -32,7 +32,7 @@ class Engines:
         self._loads = Loads(place)
         self._links: dict[int, Link] = {}
         self._where: dict[str, int] = {}  # by id, the worker that serves what this one was asked for
-        self._elsewhere: set[Future[Result]] = set()
+        self._inside: set[Future[Result]] = set()  # of what this one was asked for
         self._lock = Lock()
         self._connecting = Lock()  # another, since connecting may take a while
 
@@ -53,7 +53,7 @@ class Engines:
         while (worker := self._loads.assign(work)) is not None:
             self._where[request.id] = worker
             try:
-                future = self._submit(worker, request, listener)
+                future = self._at(worker).submit(request, listener)
             except (OSError, Closed) as error:
                 self._forget(worker, work, request.id)
                 self._loads.lose(worker)
@@ -62,9 +62,11 @@ class Engines:
                 self._forget(worker, work, request.id)
                 raise
             else:
+                with self._lock:
+                    self._inside.add(future)
                 future.add_done_callback(partial(self._ended, worker, work, request.id))
                 return future
-        raise _none_serves()
+        raise NotReady("not ready", expected="a worker that serves", found="none", remedy="Try again later.")
 
     def cancel(self, request_id: str) -> bool:
         """Drop a request before its next step, whichever worker was asked for it; False if none of that id is inside.
@@ -91,8 +93,8 @@ class Engines:
         if self._engine is not None:
             self._engine.close(limit=limit)
         with self._lock:
-            elsewhere = set(self._elsewhere)
-        wait(elsewhere, max(0.0, end - time.monotonic()))
+            inside = set(self._inside)
+        wait(inside, max(0.0, end - time.monotonic()))
         if self._host is not None:
             self._host.close()
         for link in self._links.values():
@@ -105,23 +107,15 @@ class Engines:
         resolved = resolve(request, self._bundle, self._limits)
         return _A_STEP * resolved.steps * resolved.images
 
-    def _submit(self, worker: int, request: Request, listener: Listener | None) -> Future[Result]:
-        if worker == self._place.worker:
-            return self._own().submit(request, listener)
-        future = self._link(worker).submit(request, listener)
-        with self._lock:
-            self._elsewhere.add(future)
-        return future
-
-    def _own(self) -> Engine:
-        if self._engine is None:
-            raise _none_serves()
-        return self._engine
+    def _at(self, worker: int) -> Engine | Link:
+        if worker == self._place.worker and self._engine is not None:
+            return self._engine
+        return self._link(worker)
 
     def _ended(self, worker: int, work: float, request_id: str, future: Future[Result]) -> None:
         self._forget(worker, work, request_id)
         with self._lock:
-            self._elsewhere.discard(future)
+            self._inside.discard(future)
 
     def _forget(self, worker: int, work: float, request_id: str) -> None:
         self._loads.release(worker, work)
@@ -146,7 +140,3 @@ class Engines:
             if link is None or link.broken:
                 link = self._links[worker] = Link(self._place.socket(worker), self._place.worker, worker)
             return link
-
-
-def _none_serves() -> NotReady:
-    return NotReady("not ready", expected="a worker that serves", found="none", remedy="Try again later.")
