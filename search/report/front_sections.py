@@ -2,12 +2,13 @@
 
 from math import floor
 
+from diffes.pages.sections import Figure, Section
 from diffes.pareto import ParetoFront, ParetoPoint
 from search.report.documents import FrontLog
 from search.report.figures.convergence import Convergence, draw_convergence
 from search.report.figures.front import FrontPlot, draw_front
 from search.report.record import Front, Record
-from search.report.sections import Figure, Section, spent_before
+from search.report.sections import spent_before
 from search.report.tables import front_generations_table, front_table
 
 _WHEN = "A front is judged on held-out noise when its search ends; this one has not ended."
@@ -40,8 +41,8 @@ def front(record: Record) -> Section:
     )
     share = _named_by(pareto, pareto.points[found.middle])
     command = f"diffes export --schedule {record.folder.name}/pareto.json@{share} --out BUNDLE"
-    figure = Figure("pareto.png", draw_front(plot), alt)
-    return Section("front", title, text, figure, tables=[front_table(pareto, objective)], commands=[command])
+    figure = Figure("pareto.png", draw_front(plot), alt, text)
+    return Section("front", title, figures=[figure], tables=[front_table(pareto, objective)], commands=[command])
 
 
 def _named_by(pareto: ParetoFront, point: ParetoPoint) -> str:
@@ -74,9 +75,8 @@ def convergence(record: Record) -> Section:
         references={},
         title="Typical error of the front against denoising spent",
     )
-    return Section(
-        "convergence", title, _CONVERGENCE, Figure("convergence.png", draw_convergence(data), _alt(log)), folded=folded
-    )
+    figure = Figure("convergence.png", draw_convergence(data), _alt(log), _CONVERGENCE)
+    return Section("convergence", title, figures=[figure], folded=folded)
 
 
 _CONVERGENCE = (

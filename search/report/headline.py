@@ -1,9 +1,9 @@
 """What was found, in one sentence with figures between the words."""
 
+from diffes.pages.tables import Cell, number, share
 from search.options import SearchOptions
 from search.report.documents import Log
 from search.report.record import Answer, Front, Record
-from search.report.tables import Cell, number, share
 
 Parts = list[str | Cell]
 

@@ -1,19 +1,18 @@
 """`report.html` and its PNGs, from the files of a search folder: at any time, on any machine, always the same."""
 
 from pathlib import Path
-from typing import Any
-
-from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from diffes.checkpoint import Checkpoint
 from diffes.files import atomic_path, write_text_atomically
+from diffes.pages.page import Page, render
+from diffes.pages.sections import Section
+from diffes.pages.tables import Table, plain_table
 from search.options import SearchOptions
 from search.report import front_sections, sections
 from search.report.headline import cost_name, headline
 from search.report.record import Answer, Record
 from search.report.samples import Progress, Samples, draw_samples
-from search.report.sections import Section
-from search.report.tables import Table, phases_table, plain_table
+from search.report.tables import phases_table
 
 REPORT_FILE = "report.html"
 FIGURES = ("convergence.png", "levels.png", "errors.png", "pareto.png", "samples.png")
@@ -38,7 +37,7 @@ def make_report(
     parts = _sections(record, drawn)
     _write_figures(parts, folder)
     path = folder / REPORT_FILE
-    write_text_atomically(path, _render(record, parts))
+    write_text_atomically(path, render(_page(record, parts)))
     return path
 
 
@@ -77,7 +76,7 @@ def _sections(record: Record, drawn: Samples | str) -> list[Section]:
 
 def _write_figures(parts: list[Section], folder: Path) -> None:
     """The figures beside the page; one that an earlier report left and this one lacks goes."""
-    made = {part.figure.file: part.figure.png for part in parts if part.figure}
+    made = {figure.file: figure.png for part in parts for figure in part.figures}
     for name in FIGURES:
         if name not in made:
             (folder / name).unlink(missing_ok=True)
@@ -86,23 +85,18 @@ def _write_figures(parts: list[Section], folder: Path) -> None:
             temporary.write_bytes(made[name])
 
 
-def _render(record: Record, parts: list[Section]) -> str:
-    environment = Environment(
-        loader=PackageLoader("search.report"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
+def _page(record: Record, parts: list[Section]) -> Page:
+    finished = record.found is not None
+    what = "a Pareto front of pruning schedules" if record.options.front else "a pruning schedule"
+    return Page(
+        title="Search report" if finished else "Search report (not finished)",
+        heading=f"Search of {what}" if finished else f"Search of {what}, not finished",
+        facts=_asked(record),
+        result=headline(record),
+        sections=parts,
+        provenance=_provenance(record),
+        state="good" if finished else "open",
     )
-    context: dict[str, Any] = {
-        "asked": _asked(record),
-        "finished": record.found is not None,
-        "what": "a Pareto front of pruning schedules" if record.options.front else "a pruning schedule",
-        "headline": headline(record),
-        "sections": parts,
-        "provenance": _provenance(record),
-    }
-    return environment.get_template("report.html").render(context) + "\n"
 
 
 def _asked(record: Record) -> list[tuple[str, str]]:

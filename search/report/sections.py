@@ -1,24 +1,21 @@
 """The parts of a report: each has what it shows, or says what is missing and why."""
 
-from base64 import b64encode
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 
 import numpy as np
 
 from diffes.architectures.base import UnitKind
+from diffes.pages.sections import Figure, Section
 from search.error_table import middle_of
 from search.report.documents import Log
 from search.report.documents import Table as ErrorsFile
 from search.report.figures.convergence import Convergence, draw_convergence
 from search.report.figures.heatmaps import HeatMaps, Panel, draw_errors, draw_shares
 from search.report.figures.sheet import draw_sheet
-from search.report.figures.style import DOTS_PER_INCH
 from search.report.layout import HALVES, Layout
 from search.report.record import Front, Record
 from search.report.samples import Samples
 from search.report.tables import (
-    Table,
     cost_table,
     finalists_table,
     generations_table,
@@ -26,45 +23,8 @@ from search.report.tables import (
     samples_table,
 )
 
-CSS_DOTS_PER_INCH = 96
 _UNMEASURED = "The error table is not measured yet."
 _BEFORE = ("calibrate", "teacher", "table")  # phases that end before the evolution begins
-
-
-@dataclass(frozen=True)
-class Figure:
-    """A PNG and what it shows, for who cannot see it."""
-
-    file: str
-    png: bytes
-    alt: str
-
-    @property
-    def uri(self) -> str:
-        """The image inside a page."""
-        return f"data:image/png;base64,{b64encode(self.png).decode('ascii')}"
-
-    @property
-    def width(self) -> int:
-        """CSS pixels at 100 %: figures are drawn finer than that, for dense screens."""
-        return int.from_bytes(self.png[16:20], "big") * CSS_DOTS_PER_INCH // DOTS_PER_INCH
-
-
-@dataclass(frozen=True)
-class Section:
-    """`missing` says why there is nothing to show. `folded` tables lie behind a disclosure.
-
-    `commands` are what to type next.
-    """
-
-    id: str
-    title: str
-    text: str = ""
-    figure: Figure | None = None
-    tables: Sequence[Table] = ()
-    folded: Sequence[Table] = ()
-    missing: str = ""
-    commands: Sequence[str] = ()
 
 
 def spent_before(record: Record) -> dict[str, float]:
@@ -91,9 +51,10 @@ def convergence(record: Record) -> Section:
     alt = f"Line plot: best {record.options.objective} by denoiser evaluations; " + "; ".join(
         f"{name} {value:.3g}" for name, value in {"best": best[-1][1] if best else float("nan"), **references}.items()
     )
-    figure = Figure("convergence.png", draw_convergence(data), alt)
+    about = _about_convergence(record, references)
+    figure = Figure("convergence.png", draw_convergence(data), alt, about)
     folded = [generations_table(state)] if generations else []
-    return Section("convergence", title, _about_convergence(record, references), figure, folded=folded)
+    return Section("convergence", title, figures=[figure], folded=folded)
 
 
 def _references(log: Log) -> dict[str, float]:
@@ -141,8 +102,8 @@ def levels(record: Record) -> Section:
         " A stage without a step (–) costs and saves nothing."
     )
     alt = "Heat maps of the share of heads and of MLP channels kept, stages by blocks; the table below has the figures."
-    figure = Figure("levels.png", draw_shares(maps, "skip"), alt)
-    return Section("levels", title, text, figure, folded=[levels_table(genome, layout)])
+    figure = Figure("levels.png", draw_shares(maps, "skip"), alt, text)
+    return Section("levels", title, figures=[figure], folded=[levels_table(genome, layout)])
 
 
 def _levels_title(record: Record) -> str:
@@ -189,7 +150,7 @@ def errors(record: Record) -> Section:
         " A cross is a rollout that failed."
     )
     alt = f"Heat maps of the error table, {which}, stages across; {table.objective} on a logarithmic colour scale."
-    return Section("errors", title, text, Figure("errors.png", draw_errors(maps), alt))
+    return Section("errors", title, figures=[Figure("errors.png", draw_errors(maps), alt, text)])
 
 
 def _error_panel(table: ErrorsFile, layout: Layout, kind: UnitKind, middle: int, rows: int) -> Panel:
@@ -218,17 +179,14 @@ def samples(drawn: Samples | str, removed: dict[str, float]) -> Section:
     for name in removed:
         found = drawn.differences(name)
         notes[name] = [_note(d.mse, d.ssim) for d in found]
-    figure = Figure(
-        "samples.png",
-        draw_sheet(drawn.images, drawn.labels, notes),
-        f"Images of {', '.join(drawn.labels)} in rows: {', '.join(drawn.images)}, from the same noise.",
-    )
+    alt = f"Images of {', '.join(drawn.labels)} in rows: {', '.join(drawn.images)}, from the same noise."
     less = ", ".join(f"{name} removes {100 * share:.1f}\u00a0%" for name, share in removed.items())
     text = (
         f"The same noise in every column (seed = column number, from 0); {less}. Below an image: mean squared error"
         " of pixels in [-1, 1] and structural similarity, both to the dense image above it."
     )
-    return Section("samples", "Samples", text, figure, folded=[samples_table(drawn)])
+    figure = Figure("samples.png", draw_sheet(drawn.images, drawn.labels, notes), alt, text)
+    return Section("samples", "Samples", figures=[figure], folded=[samples_table(drawn)])
 
 
 def comparison(record: Record) -> Section:

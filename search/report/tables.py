@@ -2,32 +2,14 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from math import isfinite
 
+from diffes.pages.tables import Cell, Table, count, number, share
 from diffes.pareto import ParetoFront
 from search.options import CostName
 from search.report.documents import FrontLog, Log, StageCost
 from search.report.layout import HALVES, Layout
 from search.report.samples import Samples
 from search.state import SearchState
-
-
-@dataclass(frozen=True)
-class Cell:
-    """A value: its text, and the exact number behind it, None for what is no number."""
-
-    text: str
-    exact: float | None = None
-
-
-@dataclass(frozen=True)
-class Table:
-    """A caption, column headings, rows whose first cell is their heading, and a last row that sums up."""
-
-    caption: str
-    headings: Sequence[str]
-    rows: Sequence[Sequence[Cell]]
-    total: Sequence[Cell] = ()
 
 
 @dataclass(frozen=True)
@@ -43,29 +25,6 @@ UNITS: dict[CostName, Unit] = {
     "latency": Unit("ms", 1e6),
     "weights": Unit("MiB of weights read", 2**20),
 }
-
-
-def number(value: float | None, digits: int = 3) -> Cell:
-    """A figure to so many digits; a dash where there is none."""
-    if value is None or not isfinite(value):
-        return Cell("–")
-    text = f"{value:#.{digits}g}".rstrip(".") if abs(value) < 10**digits else grouped(value)
-    return Cell(text, value)
-
-
-def grouped(value: float) -> str:
-    """A large figure, thousands apart by thin spaces."""
-    return f"{value:,.0f}".replace(",", "\u202f")
-
-
-def count(value: int) -> Cell:
-    """A whole number."""
-    return Cell(grouped(value), value)
-
-
-def share(value: float) -> Cell:
-    """A share as percent."""
-    return Cell(f"{100 * value:.1f}\u00a0%", value)
 
 
 def cost_table(log: Log) -> Table:
@@ -206,9 +165,3 @@ def samples_table(samples: Samples) -> Table:
         means.append(number(sum(d.mse for d in each) / len(each)))
         means.append(number(sum(similar) / len(similar) if similar else None))
     return Table("Images beside the dense model's, same noise", headings, rows, [Cell("mean"), Cell(""), *means])
-
-
-def plain_table(caption: str, entries: dict[str, object]) -> Table:
-    """Names and values."""
-    rows = [[Cell(name), Cell("not set" if value is None else str(value))] for name, value in entries.items()]
-    return Table(caption, ["name", "value"], rows)

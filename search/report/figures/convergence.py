@@ -6,8 +6,9 @@ from itertools import pairwise
 
 from matplotlib.axes import Axes
 
-from search.report.figures import style
-from search.report.figures.style import FAINT, INK, KNAPSACK, MUTED, SEARCHED, UNIFORM
+from diffes.pages import style
+from diffes.pages.style import FAINT, INK, MUTED
+from search.report.figures.colours import KNAPSACK, SEARCHED, UNIFORM
 
 _LINES = {"uniform": (UNIFORM, "--"), "knapsack": (KNAPSACK, "-.")}
 _LEAST_SHARE = 0.08  # of the axis, for a phase to be named inside its band

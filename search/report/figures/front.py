@@ -8,7 +8,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import PercentFormatter
 
-from search.report.figures.style import FAINT, INK, MUTED, SEARCHED, UNIFORM, dress, logarithmic, new_figure, to_png
+from diffes.pages.style import FAINT, INK, MUTED, dress, logarithmic, new_figure, to_png
+from search.report.figures.colours import SEARCHED, UNIFORM
 
 Points = Sequence[tuple[float, float]]  # (share removed, objective)
 

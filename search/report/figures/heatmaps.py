@@ -12,7 +12,7 @@ from matplotlib.image import AxesImage
 from matplotlib.patches import Rectangle
 from numpy.typing import NDArray
 
-from search.report.figures.style import INK, MUTED, dress, new_figure, to_png
+from diffes.pages.style import INK, MUTED, dress, new_figure, to_png
 
 _CELL_WIDTH, _CELL_HEIGHT, _LEAST_WIDTH = 0.42, 0.32, 9.0  # inches
 _MOST_COLUMNS = 14  # a panel of more stages has no room for numbers

@@ -6,7 +6,8 @@ import numpy as np
 from torch import Tensor
 
 from diffes.images import to_image
-from search.report.figures.style import DENSE, INK, SEARCHED, UNIFORM, new_figure, to_png
+from diffes.pages.style import INK, new_figure, to_png
+from search.report.figures.colours import DENSE, SEARCHED, UNIFORM
 
 _INCHES = 0.92  # of an image and the gap beside it
 _GAP, _NOTE, _HEAD, _NAME = 0.06, 0.32, 0.22, 0.9  # in images: beside one, below one, above all, left of all

@@ -12,7 +12,8 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import NullFormatter
 
 INK, MUTED, FAINT = "#1f2933", "#66727f", "#d9dee3"
-SEARCHED, UNIFORM, KNAPSACK, DENSE = "#0072b2", "#d55e00", "#009e73", "#1f2933"
+BLUE, VERMILION, GREEN = "#0072b2", "#d55e00", "#009e73"
+ORANGE, SKY, PURPLE = "#e69f00", "#56b4e9", "#cc79a7"
 
 DOTS_PER_INCH = 150
 _TEXT = 10  # points
