@@ -14,6 +14,7 @@ DiffesError
 ├── EngineError       the engine failed while a request was in it
 │   └── Closed        the engine was closed before a request was done; HTTP answers 503
 ├── LatencyError      a latency table that is malformed, or measured of something else
+├── LoadTestError     a load test that cannot start, or whose service does not
 ├── QualityError      a measure asked of things it cannot compare
 └── SearchError       a search that cannot start or go on
 """
@@ -121,6 +122,10 @@ class Closed(EngineError):
 
 class LatencyError(DiffesError):
     """A latency table is malformed, or was measured of another model or on another device."""
+
+
+class LoadTestError(DiffesError):
+    """A load test cannot be made: a scenario that is malformed, or a service that cannot be started or reached."""
 
 
 class QualityError(DiffesError):

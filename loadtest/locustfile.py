@@ -1,110 +1,115 @@
-"""Closed-loop load on a running service: every user asks, waits for the answer, and asks again.
+"""Sends what a plan says, as locust runs it:
 
-    locust -f loadtest/locustfile.py --headless -u 4 -r 4 -t 30s --host http://localhost:3000
+    locust -f loadtest/locustfile.py --headless -u 1 --host http://localhost:3000 --run-folder FOLDER
 
-Labels and seeds are random but repeatable (`--seed`). The table printed at the end is made from raw rows: exact
-percentiles, per request and per stage, which locust's own table (two significant digits) is not. Exit code 1 if a
-request failed or none was made.
+FOLDER holds `plan.json`; `began.json` says when time 0 was, and `rows.jsonl` gets a row whenever a request ends.
+`diffes loadtest` writes the plan, runs this, and makes of the rows what a team needs to know.
 """
 
-import itertools
+import json
 import logging
-import sys
-from base64 import b64decode
+import os
+from collections.abc import Iterable
 from pathlib import Path
-from random import Random
-from time import perf_counter
+from time import perf_counter, time
 from typing import Any
 
-from locust import FastHttpUser, constant, events, task
-from locust.exception import StopUser
+import gevent
+from gevent.pool import Pool
+from locust import User, constant, events, task
 
-from loadtest.report import Row, StageRow, report, save_rows
-
-_PNG = b"\x89PNG\r\n\x1a\n"
-_DRAIN_SECONDS = 120.0  # for answers still under way at the end; locust would drop them unrecorded
-
-_rows: list[Row] = []
-_began = perf_counter()
-_users = itertools.count()
+from diffes.files import write_text_atomically
+from loadtest.arrivals import Closed
+from loadtest.asking import Asker
+from loadtest.open_loop import drive
+from loadtest.plan import Call, Plan
+from loadtest.rows import Row
+from loadtest.run import BEGAN, CUT_SHORT, IMAGES, KEY_VARIABLE, PLAN, ROWS
 
 
 def _options(parser: Any, **_: Any) -> None:
-    group = parser.add_argument_group("diffes", "What each request asks for")
-    group.add_argument("--seed", type=int, default=0, help="Seed of the labels and image seeds asked for")
-    group.add_argument("--images", type=int, default=1, help="Images per request")
-    group.add_argument("--steps", type=int, default=None, help="Denoising steps; default: the schedule's")
-    group.add_argument("--schedule", default="", help="Schedule; default: the bundle's")
-    group.add_argument("--rows", default="", help="File for the raw rows, one JSON object a line")
+    group = parser.add_argument_group("diffes", "What is sent")
+    group.add_argument("--run-folder", required=True, help="Folder with plan.json; rows.jsonl is written there")
+
+
+def _quietly(environment: Any, **_: Any) -> None:
+    if environment.parsed_options.only_summary:  # ours is made of the rows
+        logging.getLogger("locust.stats_logger").setLevel(logging.WARNING)
 
 
 def _prepare(environment: Any, **_: Any) -> None:
-    if environment.parsed_options.only_summary:  # the summary is ours, below
-        logging.getLogger("locust.stats_logger").setLevel(logging.WARNING)
-    environment.stop_timeout = max(environment.stop_timeout or 0.0, _DRAIN_SECONDS)
+    environment.process_exit_code = CUT_SHORT  # until the plan has come to its end
 
 
-def _finish(environment: Any, **_: Any) -> None:
-    sys.stdout.write(report(_rows))
-    if environment.parsed_options.rows:
-        save_rows(Path(environment.parsed_options.rows), _rows)
-    environment.process_exit_code = int(not _rows or any(row.error for row in _rows))
+def _give_up(user_instance: Any, **_: Any) -> None:
+    user_instance.environment.runner.quit()  # else locust would wait for ever, or begin the plan again
 
 
 events.init_command_line_parser.add_listener(_options)
+events.init.add_listener(_quietly)
 events.init.add_listener(_prepare)
-events.quitting.add_listener(_finish)
+events.user_error.add_listener(_give_up)
 
 
-class Caller(FastHttpUser):  # type: ignore[misc]
-    """One user of the service."""
+class _Clock:
+    """Real time, in which a greenlet that sleeps lets others go on."""
 
+    now = staticmethod(perf_counter)
+    sleep = staticmethod(gevent.sleep)
+
+
+class Callers(User):  # type: ignore[misc]
+    """All callers of a plan."""
+
+    fixed_count = 1
     wait_time = constant(0)
-    network_timeout = 600.0
-    connection_timeout = 60.0
 
     def on_start(self) -> None:
-        """Learn the labels; a service that cannot tell them is a failed request."""
-        options = self.environment.parsed_options
-        self._random = Random(f"{options.seed}/{next(_users)}")
-        self._asked = {"n": options.images, "response": "json"}
-        self._asked |= {"steps": options.steps} if options.steps is not None else {}
-        self._asked |= {"schedule": options.schedule} if options.schedule else {}
-        with self.client.get("/v1/info", name="info", catch_response=True) as answer:
-            if answer.status_code != 200:
-                _rows.append(Row(perf_counter() - _began, 0.0, answer.status_code, f"/v1/info: {_reason(answer)}"))
-                raise StopUser
-            self._labels = answer.json()["labels"]
+        """Read the plan, open the file of rows."""
+        folder = Path(self.environment.parsed_options.run_folder)
+        self._plan = Plan.load(folder / PLAN)
+        images = folder.parent / IMAGES
+        images.mkdir(exist_ok=True)
+        key = os.environ.get(KEY_VARIABLE, "")
+        self._asker = Asker(self.host, patience=self._plan.patience, key=key, images=images)
+        self._rows = (folder / ROWS).open("w", encoding="utf-8", buffering=1)
+        self._began_file = folder / BEGAN
 
     @task  # type: ignore[untyped-decorator]
-    def generate(self) -> None:
-        """One request for a random class and seed."""
-        label, seed = self._random.randrange(len(self._labels)), self._random.randrange(2**32)
-        start = perf_counter()
-        body = self._asked | {"label": label, "seed": seed}
-        with self.client.post("/generate", json=body, name="generate", catch_response=True) as answer:
-            seconds = perf_counter() - start
-            row = _row(answer, start - _began, seconds, self._asked["n"])
-            _rows.append(row)
-            if row.error:
-                answer.failure(row.error)
-            else:
-                answer.success()
+    def run_plan(self) -> None:
+        """The whole of it, until the last request has ended."""
+        self._began = perf_counter()
+        write_text_atomically(self._began_file, json.dumps({"began": time()}))
+        callers = Pool()
+        if isinstance(self._plan.arrivals, Closed):
+            shared = self._plan.calls()
+            for _ in range(self._plan.arrivals.users):
+                callers.spawn(self._one_after_the_other, shared, self._plan.arrivals.pause)
+        else:
+            drive(self._plan.calls(), _Clock, lambda call: callers.spawn(self._ask, call))
+        callers.join()
+        self._rows.close()
+        self.environment.process_exit_code = None
+        self.environment.runner.quit()
 
+    def _one_after_the_other(self, calls: Iterable[Call], pause: float) -> None:
+        for call in calls:
+            if (now := perf_counter() - self._began) >= self._plan.seconds:
+                return
+            self._ask(call, due=now)
+            gevent.sleep(pause)
 
-def _row(answer: Any, at: float, seconds: float, images: int) -> Row:
-    if answer.status_code != 200:
-        return Row(at, seconds, answer.status_code, _reason(answer))
-    document = answer.json()
-    pictures = [b64decode(image) for image in document["images"]]
-    if len(pictures) != images or not all(picture.startswith(_PNG) for picture in pictures):
-        return Row(at, seconds, 200, f"expected {images} PNG images, found {len(pictures)} of something else")
-    timings = document["timings"]
-    stages = tuple(StageRow(**stage) for stage in timings["stages"])
-    return Row(at, seconds, 200, "", timings["queue_seconds"], stages)
+    def _ask(self, call: Call, due: float | None = None) -> None:
+        row = self._asker.ask(call, self._plan.name(call.number), self._began, due)
+        self._rows.write(row.to_json() + "\n")
+        self._tell_locust(row)
 
-
-def _reason(answer: Any) -> str:
-    if answer.status_code == 0:
-        return f"no answer: {answer.error}"
-    return f"{answer.status_code} {(answer.text or '')[:200]}"
+    def _tell_locust(self, row: Row) -> None:
+        self.environment.events.request.fire(
+            request_type="stream" if row.stream else "plain",
+            name=row.schedule or "default",
+            response_time=row.seconds * 1e3,
+            response_length=len(row.digests),
+            exception=row.reason if row.fate in ("refused", "failed") else None,
+            context={},
+        )

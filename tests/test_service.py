@@ -1,12 +1,10 @@
-"""The real thing: `bentoml serve` on a real bundle, asked over HTTP, loaded by the real locust file, stopped."""
+"""The real thing: `bentoml serve` on a real bundle, asked over HTTP, stopped."""
 
 import re
 import shutil
-import subprocess
 import time
 from collections.abc import Iterator
 from io import BytesIO
-from pathlib import Path
 
 import httpx
 import pytest
@@ -16,8 +14,6 @@ from prometheus_client import CollectorRegistry
 from diffes.bundle import Bundle
 from diffes.serving.instruments import Instruments
 from diffes.serving.metrics import executed_stages
-from loadtest.report import load_rows
-from loadtest.run import Asked, command
 from tests.service import Service, start
 
 
@@ -97,28 +93,6 @@ def test_a_client_that_leaves_is_noticed_and_its_steps_are_not_taken(service: Se
         time.sleep(0.05)
     (taken,) = re.findall(r"diffes_step_rows_count (\S+)", httpx.get(f"{service.url}/metrics").text)
     assert float(taken) < 4 * 1000  # the batches that 16 images of 1000 steps would have taken
-
-
-def test_the_locust_file_loads_it_and_every_request_is_answered(service: Service, tmp_path: Path) -> None:
-    rows_file = tmp_path / "rows.jsonl"
-    line = command(service.url, users=3, seconds=4, asked=Asked(images=2, seed=1), rows=rows_file)
-    run = subprocess.run(line, capture_output=True, text=True, timeout=120, check=False)
-    assert run.returncode == 0, run.stdout + run.stderr
-    rows = load_rows(rows_file)
-    assert len(rows) > 10
-    assert f"{len(rows)} requests, 0 failed" in run.stdout
-    for name in ("request", "queue", "stage 0", "stage 3"):
-        assert any(printed.startswith(name) for printed in run.stdout.splitlines())
-    assert {sum(stage.steps for stage in row.stages) for row in rows} == {20}
-    assert all(1 <= stage.mean_batch <= 3 * 2 for row in rows for stage in row.stages)
-
-
-def test_the_locust_file_fails_when_requests_fail(service: Service) -> None:
-    line = command(service.url, users=1, seconds=1, asked=Asked(steps=5000), rows=None)
-    run = subprocess.run(line, capture_output=True, text=True, timeout=120, check=False)
-    assert run.returncode == 1
-    assert "422" in run.stdout
-    assert "expected 1..1000, found 5000" in run.stdout
 
 
 def test_a_damaged_bundle_is_refused_at_the_start(refused: Service) -> None:

@@ -1,4 +1,4 @@
-"""Verbs that make images: generate, serve, and loadtest against a service."""
+"""Verbs that make images: generate, and serve."""
 
 import random
 from pathlib import Path
@@ -73,21 +73,3 @@ def serve(
 
     options = {"backend": backend, "device": device, "threads": threads, "workers": workers}
     serve_bundle(bundle, config=config, host=host, port=port, **options)
-
-
-@app.command()
-def loadtest(
-    url: Annotated[str, typer.Argument(help="A running service, such as http://127.0.0.1:3000.")],
-    users: Annotated[int, typer.Option(min=1, help="Clients that each send the next request when answered.")] = 4,
-    seconds: Annotated[float, typer.Option(min=1, help="How long requests are sent.")] = 30,
-    images: Annotated[int, typer.Option(min=1, help="Images a request asks for.")] = 1,
-    steps: Annotated[int | None, typer.Option(min=1, help="Sampler steps. Default: the schedule's.")] = None,
-    schedule: ScheduleName = None,
-    seed: Annotated[int, typer.Option(min=0, help="Seed of the labels and seeds that are asked for.")] = 0,
-    rows: Annotated[Path | None, typer.Option(help="Write one JSON object per request here.")] = None,
-) -> None:
-    """Load a running service and print p50, p95 and p99 per request and per stage; exits 1 if a request failed."""
-    from loadtest.run import Asked, run_load
-
-    asked = Asked(images=images, steps=steps, schedule=schedule, seed=seed)
-    raise typer.Exit(run_load(url, users=users, seconds=seconds, asked=asked, rows=rows))

@@ -1,0 +1,82 @@
+"""Whether a run kept to what its scenario promises, and whether what is told of it can be trusted."""
+
+from collections.abc import Sequence
+
+from pydantic import BaseModel, ConfigDict
+
+from loadtest.findings import Findings
+from loadtest.rows import UNKNOWN
+from loadtest.scenario import Slo
+
+_LATE_SHARE = 0.05  # of what callers may wait: a generator later than that tells of itself
+
+
+class Check(BaseModel):
+    """What was asked, what was found, and whether that is as asked."""
+
+    model_config = ConfigDict(frozen=True)
+
+    name: str
+    asked: str
+    found: str
+    holds: bool
+
+
+def sound(slo: Slo, found: Findings, disagreements: Sequence[str], *, settled: bool | None) -> list[Check]:
+    """What has to hold of any run, however much it was asked to bear. What cannot be looked at (None) holds."""
+    return [
+        at_most("unknown fates", 0, found.fates[UNKNOWN]),
+        _settled(settled),
+        _agree(disagreements),
+        _on_time(slo, found),
+    ]
+
+
+def of_slo(slo: Slo, found: Findings) -> list[Check]:
+    """What callers were promised."""
+    stayed = found.requests - found.fates["left"]
+    failed, refused = (found.fates[fate] / stayed if stayed else 0.0 for fate in ("failed", "refused"))
+    return [
+        Check(
+            name=f"answered within {slo.within:.3g} s of when due",
+            asked=f"{slo.share:.2%} or more",
+            found=f"{found.in_time:.2%} of {stayed}",
+            holds=found.in_time >= slo.share,
+        ),
+        Check(name="failed", asked=f"{slo.failed:.2%} at most", found=f"{failed:.2%}", holds=failed <= slo.failed),
+        Check(name="refused", asked=f"{slo.refused:.2%} at most", found=f"{refused:.2%}", holds=refused <= slo.refused),
+        *([] if slo.first_answer is None else [_first_answer(slo.first_answer, found.first_answer)]),
+    ]
+
+
+def at_most(name: str, most: int, count: int) -> Check:
+    return Check(name=name, asked=f"{most} at most", found=str(count), holds=count <= most)
+
+
+def _settled(settled: bool | None) -> Check:
+    found = {True: "nobody inside", False: "requests inside, though no caller waits", None: "it does not say"}[settled]
+    return Check(name="the service at the end", asked="nobody inside", found=found, holds=settled is not False)
+
+
+def _first_answer(most: float, seconds: float | None) -> Check:
+    return Check(
+        name="first answer after the service's start",
+        asked=f"{most:g} s at most",
+        found="none" if seconds is None else f"{seconds:.3g} s",
+        holds=seconds is not None and seconds <= most,
+    )
+
+
+def _agree(disagreements: Sequence[str]) -> Check:
+    found = f"{len(disagreements)} disagreements" if disagreements else "they do"
+    return Check(name="both sides' figures", asked="they agree", found=found, holds=not disagreements)
+
+
+def _on_time(slo: Slo, found: Findings) -> Check:
+    most, late = slo.within * _LATE_SHARE, found.late.p99 if found.late else 0.0
+    return Check(
+        name="requests sent when due, p99 of the delay",
+        asked=f"{most * 1e3:.3g} ms at most",
+        found=f"{late * 1e3:.3g} ms",
+        holds=late <= most,
+    )
