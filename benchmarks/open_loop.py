@@ -28,7 +28,7 @@ from rich.progress import track
 from scipy.stats import t as student
 
 from diffes.files import write_text_atomically
-from loadtest.arrivals import Constant, Open, Poisson
+from loadtest.arrivals import Constant, Poisson
 from loadtest.mix import Mix
 from loadtest.plan import Plan
 from loadtest.rows import Row, percentile
@@ -37,8 +37,8 @@ from loadtest.run import sending
 _SERVICE = Path(__file__).with_name("one_time_service.py")
 _BATCHES = 20
 _CONFIDENCE = 0.95
-_ALONE = 300  # requests
-_APART = 10  # times what one takes: nobody meets another
+_ALONE = 1000  # requests
+_APART = 2  # times what one takes: nobody meets another, and the machine does not fall asleep meanwhile
 _PATIENCE = 600.0
 
 
@@ -54,7 +54,7 @@ def serving(seconds: float) -> Iterator[str]:
             process.terminate()
 
 
-def sent(url: str, arrivals: Open, requests: int, seed: int) -> list[Row]:
+def sent(url: str, arrivals: Constant | Poisson, requests: int, seed: int) -> list[Row]:
     """Every request's row, in the order they were due; SystemExit if one was not answered."""
     seconds = 2 * requests / arrivals.mean  # enough for all of them
     plan = Plan(

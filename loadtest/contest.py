@@ -10,7 +10,6 @@ from loadtest.checks import of_slo, sound
 from loadtest.findings import find
 from loadtest.plan import Plan
 from loadtest.result import RunResult
-from loadtest.rows import Row
 from loadtest.run import Run
 from loadtest.saturation import Sustained, highest_rate
 from loadtest.scenario import Scenario
@@ -22,7 +21,7 @@ from loadtest.trial import Trial, run_trial
 class Contest:
     """Runs of a scenario in seconds against one target, their files in `folder` below `root`.
 
-    `id` begins the names of all its requests, `seed` those of its runs. `runs` and `rows` are what came of it.
+    `id` begins the names of all its requests, `seed` those of its runs. `runs` is what came of it.
     """
 
     scenario: Scenario
@@ -35,7 +34,6 @@ class Contest:
     sending: Callable[[Run], None]
     ran: Callable[[RunResult], None]
     runs: list[RunResult] = field(default_factory=list)
-    rows: list[tuple[str, list[Row]]] = field(default_factory=list)
 
     def run(self) -> Sustained | None:
         """All of it; the highest rate that held, if the scenario looks for that."""
@@ -51,7 +49,6 @@ class Contest:
         trial = run_trial(self._plan(scenario, number), self.target, folder, self.sending, scenario.faults)
         result = self._judged(scenario, trial, str(folder.relative_to(self.root)))
         self.runs.append(result)
-        self.rows.append((result.folder, trial.rows))
         self.ran(result)
         return result
 

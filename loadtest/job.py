@@ -1,19 +1,12 @@
 """A load test from its scenario to its result: contenders are loaded one after the other, and all is judged."""
 
-import json
-import secrets
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from pathlib import Path
 from time import time
 from typing import Protocol
 
-from pydantic import BaseModel, ConfigDict
-
 from diffes.bundle import Bundle
-from diffes.documents import validated
-from diffes.errors import LoadTestError
 from diffes.files import write_text_atomically
 from diffes.quality.features import FeatureExtractor
 from loadtest.alone import measure_alone
@@ -22,13 +15,14 @@ from loadtest.contest import Contest
 from loadtest.likeness import images_of, likeness
 from loadtest.references import TOLERANCES, Comparison, compare_images, made_by_bundle, made_by_service
 from loadtest.result import ContenderResult, Result, RunResult, this_machine
-from loadtest.rows import Row, save_csv
-from loadtest.run import IMAGES, Run
+from loadtest.rows import Row, load_rows, save_csv
+from loadtest.run import IMAGES, ROWS, Run
 from loadtest.scenario import Scenario
+from loadtest.state import State
 from loadtest.target import Target
 from loadtest.verdict import sentence, verdict
 
-STATE, TABLE = "state.json", "rows.csv"
+TABLE, RESULT_OF_ONE = "rows.csv", "contender.json"
 
 
 class Told(Protocol):
@@ -42,19 +36,6 @@ class Told(Protocol):
 
     def ran(self, result: RunResult) -> None:
         """A run is over."""
-
-
-class State(BaseModel):
-    """What a test keeps of itself to be gone on with: what it was asked, its requests' names, its unit in seconds."""
-
-    model_config = ConfigDict(frozen=True)
-
-    scenario: Scenario
-    contenders: list[str]
-    seed: int
-    id: str
-    began: str
-    unit: float | None = None
 
 
 @dataclass
@@ -79,15 +60,11 @@ class LoadTest:
 
         LoadTestError if a service cannot be reached or started, or if the folder holds another test.
         """
-        self._state = self._opened()
-        tables: list[tuple[str, list[Row]]] = []
-        results: list[ContenderResult] = []
-        for place, contender in enumerate(self.contenders):
-            found, rows = self._contend(place, contender)
-            results.append(found)
-            tables += rows
-        save_csv(self.out / TABLE, tables)
-        results = self._likened(results, tables)
+        names = [contender.name for contender in self.contenders]
+        self._state = State.opened(self.out, self.scenario, names, self.seed)
+        results = [self._contend(place, contender) for place, contender in enumerate(self.contenders)]
+        save_csv(self.out / TABLE, ((run.folder, self._rows(run)) for result in results for run in result.runs))
+        results = self._likened(results)
         checks = verdict(results)
         result = Result(
             scenario=self.name,
@@ -104,46 +81,25 @@ class LoadTest:
         result.save(self.out)
         return result
 
-    def _opened(self) -> State:
-        """The state of a test that was begun here, or a new one."""
-        path = self.out / STATE
-        new = State(
-            scenario=self.scenario,
-            contenders=[contender.name for contender in self.contenders],
-            seed=self.seed,
-            id=f"lt-{secrets.token_hex(4)}",
-            began=datetime.now(UTC).isoformat(timespec="seconds"),
-        )
-        if not path.exists():
-            self._save(new)
-            return new
-        known = validated(State, json.loads(path.read_text(encoding="utf-8")), STATE, LoadTestError)
-        same = ("scenario", "contenders", "seed")
-        if any(getattr(known, name) != getattr(new, name) for name in same):
-            remedy = "Give another folder by --out, or ask for the same as there."
-            found = f"another, begun {known.began}"
-            raise LoadTestError(f"{self.out} is taken", expected="no test or this one", found=found, remedy=remedy)
-        return known
-
-    def _save(self, state: State) -> None:
-        write_text_atomically(self.out / STATE, state.model_dump_json(indent=1) + "\n")
-
-    def _contend(self, place: int, contender: Contender) -> tuple[ContenderResult, list[tuple[str, list[Row]]]]:
-        folder = self.out / contender.name
-        folder.mkdir(parents=True, exist_ok=True)
+    def _contend(self, place: int, contender: Contender) -> ContenderResult:
+        """Its result, or what it was before the test was killed."""
+        path = self.out / contender.name / RESULT_OF_ONE
+        if path.exists():
+            return ContenderResult.model_validate_json(path.read_text(encoding="utf-8"))
+        path.parent.mkdir(parents=True, exist_ok=True)
         self.told.phase(f"opening {contender.name}")
         scenario = self._of(contender)
-        with contender.open(folder, not scenario.cold) as target:
-            waited = None if target.service is None else time() - target.service.began
+        with contender.open(path.parent, not scenario.cold) as target:
+            started = None if target.service is None or scenario.cold else time() - target.service.began
             info = {} if scenario.cold else target.info()
             contest = Contest(
                 scenario=scenario.scaled(self._unit(target, scenario)) if scenario.unit == "alone" else scenario,
                 target=target,
                 root=self.out,
-                folder=folder,
+                folder=path.parent,
                 id=f"{self._state.id}.{place}",
                 seed=self.seed,
-                labels=len(info["labels"]) if info else self._labels(),
+                labels=len(info["labels"]) if info else len(self._bundle().labels),
                 sending=self.told.sending,
                 ran=self.told.ran,
             )
@@ -151,12 +107,16 @@ class LoadTest:
         result = ContenderResult(
             name=contender.name,
             told={name: str(info[name]) for name in ("bundle", "model", "backend", "default") if name in info},
-            start_seconds=None if scenario.cold else waited,
+            start_seconds=started,
             runs=contest.runs,
             sustained=sustained,
-            images=self._images(target, folder, [row for _, rows in contest.rows for row in rows]),
+            images=self._images(target, contest.runs, path.parent / IMAGES),
         )
-        return result, contest.rows
+        write_text_atomically(path, result.model_dump_json(indent=1) + "\n")
+        return result
+
+    def _rows(self, run: RunResult) -> list[Row]:
+        return load_rows(self.out / run.folder / ROWS)
 
     def _of(self, contender: Contender) -> Scenario:
         """The scenario, with the contender's schedule for all."""
@@ -169,29 +129,21 @@ class LoadTest:
         """The first contender's for all, so that all meet the same load."""
         if self._state.unit is None:
             self.told.phase("one request alone")
-            self._state = self._state.model_copy(update={"unit": measure_alone(target, scenario.mix)})
-            self._save(self._state)
+            self._state = self._state.measured(self.out, measure_alone(target, scenario.mix))
         assert self._state.unit is not None
         return self._state.unit
 
-    def _labels(self) -> int:
-        if self.bundle is None:
-            found = "a service that runs already"
-            raise LoadTestError("a cold start needs a service to start", expected="--bundle", found=found)
-        return len(self.bundle.labels)
+    def _bundle(self) -> Bundle:
+        assert self.bundle is not None  # what is not started for the test has no cold start
+        return self.bundle
 
-    def _likened(
-        self, results: Sequence[ContenderResult], tables: Sequence[tuple[str, list[Row]]]
-    ) -> list[ContenderResult]:
+    def _likened(self, results: Sequence[ContenderResult]) -> list[ContenderResult]:
         """Every contender's images beside the first one's."""
         if len(results) == 1 or self.features is None:
             return list(results)
         self.told.phase("comparing the contenders' images")
         made = [
-            images_of(
-                (row for run, rows in tables if run.startswith(f"{result.name}/") for row in rows),
-                self.out / result.name / IMAGES,
-            )
+            images_of((row for run in result.runs for row in self._rows(run)), self.out / result.name / IMAGES)
             for result in results
         ]
         first, *others = results
@@ -200,12 +152,13 @@ class LoadTest:
             for result, images in zip(others, made[1:], strict=True)
         ]
 
-    def _images(self, target: Target, folder: Path, rows: Sequence[Row]) -> Comparison | None:
+    def _images(self, target: Target, runs: Sequence[RunResult], images: Path) -> Comparison | None:
         """Beside what they have to be, where few seeds were asked for."""
         if self.scenario.mix.seeds is None:
             return None
         self.told.phase("comparing images")
-        guidance, images = self.scenario.mix.guidance, folder / IMAGES
+        rows = [row for run in runs for row in self._rows(run)]
+        guidance = self.scenario.mix.guidance
         if self.bundle is not None:
             maker, name = made_by_bundle(self.bundle, self.device), f"torch on {self.device}, each alone"
             allowed = TOLERANCES[self.bundle.manifest.dtype]

@@ -10,7 +10,7 @@ from loadtest.contenders import Contender, Opener, peer, running, served
 from loadtest.peers.start import PEERS
 from loadtest.scenario import Scenario
 
-_PEER = "diffusers-"  # diffusers-fastapi, diffusers-bentoml
+_PEER, _COMPILED = "diffusers-", "-compiled"  # diffusers-fastapi, diffusers-bentoml-compiled, ...
 _TOLD = ("device", "threads")  # of the service's settings, what a peer is told, too
 
 
@@ -42,6 +42,9 @@ class Lineup:
             if self.settings:
                 expected = "none of a service that runs already"
                 raise InvalidInput("settings", expected=expected, found=", ".join(self.settings))
+            if scenario.cold or scenario.faults:
+                expected = "--bundle, so that it is started for the test: it starts cold, or is done something to"
+                raise InvalidInput("service", expected=expected, found=f"--url {self.url}")
             return running(self.url, self.key, self.log)
         if self.bundle is None:
             expected = "--url of one that runs, or --bundle to start one"
@@ -57,14 +60,19 @@ class Lineup:
         return Contender(name, service, schedule=name)
 
     def _peer(self, name: str) -> Opener:
-        kind = next((peer for peer in PEERS if name == f"{_PEER}{peer}"), None)
+        kind = next((peer for peer in PEERS if name.removesuffix(_COMPILED) == f"{_PEER}{peer}"), None)
         if kind is None:
-            expected = "a schedule, or " + " or ".join(f"{_PEER}{peer}" for peer in PEERS)
+            expected = "a schedule, or " + " or ".join(f"{_PEER}{peer}[{_COMPILED}]" for peer in PEERS)
             raise InvalidInput("compare", expected=expected, found=name)
         if self.model is None or self.bundle is None:
             expected = "--model, the diffusers folder it serves, and --bundle"
             raise InvalidInput(name, expected=expected, found="not both")
         sampler = self.bundle.schedule().sampler
-        told = {key: self.settings[key] for key in _TOLD if key in self.settings}
-        dtype = self.bundle.manifest.dtype
-        return peer(kind, self.model, {**told, "dtype": dtype, "steps": sampler.steps, "guidance": sampler.guidance})
+        settings = {
+            **{key: self.settings[key] for key in _TOLD if key in self.settings},
+            "dtype": self.bundle.manifest.dtype,
+            "steps": sampler.steps,
+            "guidance": sampler.guidance,
+            "compiled": name.endswith(_COMPILED),
+        }
+        return peer(kind, self.model, settings)

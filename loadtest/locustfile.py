@@ -78,8 +78,8 @@ class Callers(User):  # type: ignore[misc]
     @task  # type: ignore[untyped-decorator]
     def run_plan(self) -> None:
         """The whole of it, until the last request has ended."""
+        write_text_atomically(self._began_file, json.dumps({"began": time()}))  # first: a disk takes its time
         self._began = perf_counter()
-        write_text_atomically(self._began_file, json.dumps({"began": time()}))
         callers = Pool()
         if isinstance(self._plan.arrivals, Closed):
             shared = self._plan.calls()

@@ -1,5 +1,7 @@
 """`diffes loadtest`: what a service can bear, and whether it keeps to what is promised."""
 
+import signal
+import sys
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -68,6 +70,7 @@ def loadtest(
     from loadtest.report.page import make_report
     from loadtest.scenario import load_scenario
 
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))  # what was started is ended
     asked, name = load_scenario(scenario, settings or []), Path(scenario).stem
     opened = None if bundle is None else Bundle.open(bundle)
     options = {"backend": backend, "device": device, "threads": threads, "workers": workers}

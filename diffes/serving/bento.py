@@ -20,9 +20,10 @@ from starlette.concurrency import run_in_threadpool
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from diffes.bundle import Bundle
-from diffes.errors import DiffesError, InvalidInput
+from diffes.errors import DiffesError, InvalidInput, NotReady
 from diffes.serving import logs
 from diffes.serving.app import ENDPOINTS, create_app
+from diffes.serving.metric_files import require_room
 from diffes.serving.metrics import Metrics
 from diffes.serving.runtime import Runtime
 from diffes.serving.scrape import known_endpoints_only
@@ -53,6 +54,13 @@ def _workers() -> int:
         raise SystemExit(f"diffes: {error}") from error
 
 
+def _require_room() -> None:
+    try:
+        require_room()
+    except NotReady as error:
+        raise SystemExit(f"diffes: {error}") from error
+
+
 def _whole(app: ASGIApp) -> ASGIApp:
     """The app behind a plain function: BentoML passes a Starlette app only the paths it has, and answers 404 itself."""
 
@@ -77,6 +85,7 @@ class Diffes:
         settings = Settings.from_environment()
         logs.configure(settings.log)
         sys.setswitchinterval(_SWITCH_SECONDS)
+        _require_room()
         folder = Path(tempfile.gettempdir(), f"diffes-{os.getuid()}-{os.getppid()}")  # of all workers of one parent
         place = Place(folder, worker, settings.workers) if settings.workers > 1 else None
         self.runtime = Runtime(settings.on_worker(worker), Metrics(), place)

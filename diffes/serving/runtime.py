@@ -20,8 +20,8 @@ from diffes.manifest import MANIFEST
 from diffes.serving.calls import Submits
 from diffes.serving.endings import Ended, Endings
 from diffes.serving.logs import log_ending
+from diffes.serving.metric_files import claim_room, forget_dead_processes
 from diffes.serving.metrics import Metrics
-from diffes.serving.scrape import forget_dead_processes
 from diffes.serving.settings import Settings
 from diffes.serving.tracing import Tracing
 from diffes.serving.vitals import Pulse
@@ -162,6 +162,7 @@ class Runtime:
             costs = warm_up(bundle, backend, settings.limits.batch)
             engine = self._start_engine(bundle, backend, costs)
             spare_what_stays()
+            claim_room()
             if self._engines is None:
                 self._serve(bundle, bundle_id, engine)
             else:

@@ -43,7 +43,7 @@ def _noise(shape: tuple[int, ...], generator: torch.Generator, device: torch.dev
     return torch.randn(shape, generator=generator).to(device, dtype)
 
 
-# In 16 bits the same seed gives other noise than in 32, before torch 2.13. DiTPipeline looks the function up by name.
+# In 16 bits a seed may give other noise than in 32 (torch 2.11). DiTPipeline looks the function up by name.
 pipeline_dit.randn_tensor = _noise
 
 
