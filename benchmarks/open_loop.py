@@ -1,11 +1,12 @@
 """Whether the load generator is an open loop: how long its callers wait at a service that queueing theory knows.
 
-    python benchmarks/open_loop.py --utilisation 0.5 0.7 0.9 --requests 150000 --service-ms 10 --out RESULT.json
+    python benchmarks/open_loop.py --utilisation 0.5 0.7 0.9 --requests 20000 40000 300000 --out RESULT.json
 
 one_time_service.py runs as a process of its own and takes one request at a time, each for the same time D; locust sends
 it Poisson arrivals at each utilisation. What callers wait, beyond what one takes alone, stands beside what Lindley's
 recursion gives for the very times at which the requests were due (nothing is random between the two) and beside M/D/1's
-mean, rho D / (2 (1 - rho)), of which a run of this length is a sample.
+mean, rho D / (2 (1 - rho)), of which a run of this length is a sample: within 5 % of it, nineteen times of twenty, at
+these numbers of requests. At 10 ms that takes an hour and a quarter.
 """
 
 import argparse
@@ -127,7 +128,7 @@ def main() -> None:
     """Measure what one takes alone, then each utilisation, and write."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--utilisation", type=float, nargs="+", default=[0.5, 0.7, 0.9])
-    parser.add_argument("--requests", type=int, default=150_000, help="of each utilisation")
+    parser.add_argument("--requests", type=int, nargs="+", default=[20_000, 40_000, 300_000], help="of each")
     parser.add_argument("--service-ms", type=float, default=10.0)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--out", type=Path, required=True)
@@ -137,8 +138,8 @@ def main() -> None:
         slow = [row.seconds for row in sent(url, Constant(rate=1 / (_APART * service)), _ALONE, options.seed)]
         alone = median(slow)
         loads = [
-            measure(url, utilisation, service, alone, options.requests, options.seed)
-            for utilisation in track(options.utilisation)
+            measure(url, utilisation, service, alone, requests, options.seed)
+            for utilisation, requests in track(list(zip(options.utilisation, options.requests, strict=True)))
         ]
     result = {
         "machine": machine(),

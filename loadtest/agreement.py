@@ -101,14 +101,12 @@ def _of_times(rows: Sequence[Row], told: dict[str, list[Ending]], run: str) -> I
 
 
 def _same(row: Row, ending: Ending) -> bool:
-    """The whole of a request is timed once more when it is logged."""
-    mine = [row.queue_seconds, *(stage.seconds for stage in row.stages)]
-    its = [ending.queue_seconds, *(seconds for _, _, seconds in ending.stages)]
+    mine = [row.queue_seconds, row.total_seconds, *(stage.seconds for stage in row.stages)]
+    its = [ending.queue_seconds, ending.total_seconds, *(seconds for _, _, seconds in ending.stages)]
     return (
         row.request_id == ending.request_id
         and len(mine) == len(its)
         and all(abs(one - other) <= _ROUNDED for one, other in zip(mine, its, strict=True))
-        and abs(row.total_seconds - ending.total_seconds) <= _CLOCKS
     )
 
 

@@ -60,10 +60,15 @@ class Constant(Open):
 
 
 class Poisson(Open):
-    """Callers that know nothing of each other."""
+    """Callers that know nothing of each other.
+
+    `counted`: as many as the rate says, at times of which each is equally likely: a Poisson process whose count is
+    given. Short runs of one rate are then as full as long ones.
+    """
 
     kind: Literal["poisson"] = "poisson"
     rate: Rate
+    counted: bool = False
 
     @property
     def mean(self) -> float:
@@ -76,6 +81,8 @@ class Poisson(Open):
 
     def times(self, seconds: float, rng: Random) -> Iterator[float]:
         """Distances are exponential."""
+        if self.counted:
+            return iter(sorted(rng.uniform(0, seconds) for _ in range(round(self.rate * seconds))))
         return _thinned(lambda _: self.rate, self.rate, seconds, rng)
 
 

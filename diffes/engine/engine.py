@@ -202,7 +202,8 @@ class Engine:
         outcome, now = _outcome(job), self._clock()
         if job.due < inf and outcome in ("done", "expired"):
             self._forecast.learn(in_time=outcome == "done" and now <= job.due)
-        self._observer.finished(Ending(job.request, outcome, job.timings(now), job.steps, _reason(job)))
+        timings = future.result().timings if outcome == "done" else job.timings(now)  # what its caller is told
+        self._observer.finished(Ending(job.request, outcome, timings, job.steps, _reason(job)))
 
 
 def _closed() -> Closed:

@@ -94,6 +94,17 @@ def test_poisson_arrivals_lie_anywhere_with_equal_chance() -> None:
     assert kstest(times(Poisson(rate=20)), "uniform", args=(0, SECONDS)).pvalue > 0.01
 
 
+@pytest.mark.parametrize("seed", range(5))
+def test_counted_poisson_arrivals_are_as_many_as_the_rate_says_and_lie_anywhere(seed: int) -> None:
+    counted = Poisson(rate=20, counted=True)
+    found = times(counted, seed=seed)
+    assert len(found) == 20 * SECONDS
+    assert found == sorted(found) == times(counted, seed=seed)
+    assert 0 <= found[0] < found[-1] < SECONDS
+    assert kstest(found, "uniform", args=(0, SECONDS)).pvalue > 0.01
+    assert counted.paced(40).mean == 40
+
+
 def test_bursts_come_at_the_end_of_every_period_at_their_rate() -> None:
     found = [at % BURST.every for at in times(BURST)]
     assert is_near(within(found, 0, 8), 4 * 8 * SECONDS / 10)

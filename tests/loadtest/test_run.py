@@ -120,7 +120,7 @@ def test_nobody_waits_for_those_before(tmp_path: Path) -> None:
 
     even = plan(arrivals=Constant(rate=100), seconds=1, mix=Mix(), patience=60)
     with serving(together) as server, sending(even, server.url, tmp_path / "run") as run:
-        run.require_whole()
+        run.process.wait(START_SECONDS)
     assert [row.fate for row in run.rows()] == ["answered"] * count
     assert run.process.returncode == 0
 
@@ -192,6 +192,7 @@ def test_a_plan_that_cannot_be_read_is_told_with_the_end_of_the_log(
     monkeypatch.setattr(Plan, "save", lambda _, path: path.write_text('{"id": "run"}'))
     told = pytest.raises(LoadTestError, match=r"(?s)found code 3:.*validation errors for Plan")
     with sending(plan(), "http://127.0.0.1:9", tmp_path / "run") as run, told:
+        run.process.wait(START_SECONDS)
         run.require_whole()
     assert run.began is None
 

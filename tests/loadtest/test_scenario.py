@@ -84,11 +84,12 @@ def test_a_setting_changes_its_key_and_no_other(tmp_path: Path) -> None:
     assert after.slo == before.slo
 
 
-@pytest.mark.parametrize("setting", ["mix.schedules={uneven=1}", "mix.schedules.uneven=1"])
-def test_weights_are_set_as_a_whole(tmp_path: Path, setting: str) -> None:
-    found = scenario(tmp_path, TEXT, setting)
+def test_weights_are_set_as_a_whole(tmp_path: Path) -> None:
+    found = scenario(tmp_path, TEXT, "mix.schedules.uneven=1", "mix.steps={20=2}", "mix.images={2=1}", "mix.images.4=1")
     assert found.mix.schedules == {"uneven": 1.0}
-    assert found.mix.steps == {10: 1.0, "default": 1.0}
+    assert found.mix.steps == {20: 2.0}
+    assert found.mix.images == {4: 1.0}
+    assert found.mix.seeds == 8
 
 
 @pytest.mark.parametrize(
