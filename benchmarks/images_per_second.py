@@ -13,16 +13,10 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import torch
-from diffusers.models.modeling_utils import ModelMixin
-from diffusers.models.transformers.dit_transformer_2d import DiTTransformer2DModel
-from diffusers.pipelines.dit.pipeline_dit import DiTPipeline
-from diffusers.schedulers.scheduling_ddim import DDIMScheduler
 from rich.progress import track
-from torch import Tensor
 
 from diffes.backends import open_backend
 from diffes.bench.machine import Machine
@@ -31,39 +25,17 @@ from diffes.bundled import bundled_model
 from diffes.engine.engine import Engine
 from diffes.engine.request import Limits, Request
 from diffes.files import write_text_atomically
+from loadtest.peers.pipeline import open_pipeline
 
 Run = Callable[[int], object]  # makes so many images
 
 _REST = 0.05  # seconds between runs, in which the threads of the last one go to sleep
 
 
-class Pixels(ModelMixin):  # type: ignore[misc] # diffusers has no types
-    """What stands where a decoder would: latents are the image."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.register_buffer("device_of", torch.zeros(()))
-        self.config = SimpleNamespace(scaling_factor=1.0, block_out_channels=(1,))
-
-    def decode(self, latents: Tensor) -> Any:
-        """latents [B, C, H, W] → the same as `.sample`."""
-        return SimpleNamespace(sample=latents)
-
-
-class Transformer(DiTTransformer2DModel):  # type: ignore[misc] # diffusers has no types
-    """The pipeline's unconditional label is ImageNet's 1000; a model of fewer classes has its own behind the last."""
-
-    def forward(self, hidden_states: Tensor, timestep: Any = None, class_labels: Any = None, **others: Any) -> Any:
-        """As diffusers'."""
-        labels = class_labels.clamp(max=self.config["num_embeds_ada_norm"])
-        return super().forward(hidden_states, timestep=timestep, class_labels=labels, **others)
-
-
 def pipeline_run(model: Path, bundle: Bundle, schedule: str) -> Run:
     """diffusers' pipeline with the schedule's steps and guidance."""
     sampler = bundle.schedule(schedule).sampler
-    transformer = Transformer.from_pretrained(model / "transformer")
-    pipeline = DiTPipeline(transformer, Pixels(), DDIMScheduler.from_pretrained(model / "scheduler"))
+    pipeline = open_pipeline(model)
     pipeline.set_progress_bar_config(disable=True)
 
     def run(images: int) -> object:

@@ -7,21 +7,36 @@ Reads what `diffes bench compare` left in benchmarks/results/performance/NAME.js
 benchmarks/results/images/NAME.json stands at images_NAME; what serving_load.py left in benchmarks/results/serving/ at
 serving_NAME, load by load, at capacity_NAME, scheduler by scheduler, at deadlines_NAME, if callers did not wait any
 longer, and at simulated_NAME, by simulation; what engine_gap.py left in benchmarks/results/serving_gap/ at gap_NAME;
-what decoding.py left in benchmarks/results/decoding/ at decoding_NAME.
+what decoding.py left in benchmarks/results/decoding/ at decoding_NAME; what `diffes loadtest --compare` left, its
+loadtest.json as benchmarks/results/loadtest/NAME.json, at loadtest_NAME; what open_loop.py left in
+benchmarks/results/open_loop/ at open_loop_NAME.
 """
 
 import argparse
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from loadtest_table import contenders_table, open_loop_table
 from numpy.typing import NDArray
 from serving_table import capacity_table, deadlines_table, gap_table, serving_table, simulated_table
 from tables import MISSING, markdown, quartiles, versions_of, write_tables
 
+from loadtest.result import Result
+
 _PEERS = ("diffusers-compiled", "diffusers")  # the first one there is compared with
+_FOLDERS = {
+    "results": "performance",
+    "memory": "memory",
+    "images": "images",
+    "serving": "serving",
+    "gaps": "serving_gap",
+    "decoding": "decoding",
+    "loadtest": "loadtest",
+    "open-loop": "open_loop",
+}
 
 Step = dict[str, Any]
 
@@ -180,41 +195,41 @@ def headline_table(result: dict[str, Any]) -> str:
     return markdown(heads, rows)
 
 
+def tables_of(options: argparse.Namespace) -> dict[str, str]:
+    """All tables by their places."""
+    tables = _each(options.results, comparison_table, "")
+    reports = [json.loads(path.read_text()) for path in sorted(options.memory.glob("*.json"), reverse=True)]
+    tables |= {"memory": memory_table(reports)} if reports else {}
+    tables |= _each(options.images, images_table, "images_")
+    for table, prefix in ((serving_table, "serving_"), (capacity_table, "capacity_")):
+        tables |= _each(options.serving, table, prefix)
+    tables |= _each(options.serving, deadlines_table, "deadlines_", having="deadlines")
+    tables |= _each(options.serving, simulated_table, "simulated_", having="simulated")
+    tables |= _each(options.gaps, gap_table, "gap_")
+    tables |= _each(options.decoding, decoding_table, "decoding_")
+    tables |= _each(options.loadtest, lambda found: contenders_table(Result.model_validate(found)), "loadtest_")
+    return tables | _each(options.open_loop, open_loop_table, "open_loop_")
+
+
+def _each(
+    folder: Path, table: Callable[[dict[str, Any]], str], prefix: str, having: str | None = None
+) -> dict[str, str]:
+    """The table of every result in a folder, or of those that have something to tell of."""
+    found = {path.stem: json.loads(path.read_text()) for path in sorted(folder.glob("*.json"))}
+    return {f"{prefix}{name}": table(result) for name, result in found.items() if having is None or result.get(having)}
+
+
 def main() -> None:
     """Write the tables, or check them."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--results", type=Path, default=Path("benchmarks/results/performance"))
-    parser.add_argument("--memory", type=Path, default=Path("benchmarks/results/memory"))
-    parser.add_argument("--images", type=Path, default=Path("benchmarks/results/images"))
-    parser.add_argument("--serving", type=Path, default=Path("benchmarks/results/serving"))
-    parser.add_argument("--gaps", type=Path, default=Path("benchmarks/results/serving_gap"))
-    parser.add_argument("--decoding", type=Path, default=Path("benchmarks/results/decoding"))
+    for option, folder in _FOLDERS.items():
+        parser.add_argument(f"--{option}", type=Path, default=Path("benchmarks/results") / folder)
     parser.add_argument("--document", type=Path, default=Path("docs/performance.md"))
     parser.add_argument("--readme", type=Path, default=Path("README.md"))
     parser.add_argument("--headline", default="h200_bfloat16", help="the result that the README shows")
     parser.add_argument("--check", action="store_true")
     options = parser.parse_args()
-    tables = {
-        path.stem: comparison_table(json.loads(path.read_text())) for path in sorted(options.results.glob("*.json"))
-    }
-    reports = [json.loads(path.read_text()) for path in sorted(options.memory.glob("*.json"), reverse=True)]
-    if reports:
-        tables["memory"] = memory_table(reports)
-    for path in sorted(options.images.glob("*.json")):
-        tables[f"images_{path.stem}"] = images_table(json.loads(path.read_text()))
-    for path in sorted(options.serving.glob("*.json")):
-        result = json.loads(path.read_text())
-        tables[f"serving_{path.stem}"] = serving_table(result)
-        tables[f"capacity_{path.stem}"] = capacity_table(result)
-        if result.get("deadlines"):
-            tables[f"deadlines_{path.stem}"] = deadlines_table(result)
-        if "simulated" in result:
-            tables[f"simulated_{path.stem}"] = simulated_table(result)
-    for path in sorted(options.gaps.glob("*.json")):
-        tables[f"gap_{path.stem}"] = gap_table(json.loads(path.read_text()))
-    for path in sorted(options.decoding.glob("*.json")):
-        tables[f"decoding_{path.stem}"] = decoding_table(json.loads(path.read_text()))
-    write_tables(options.document, tables, check=options.check)
+    write_tables(options.document, tables_of(options), check=options.check)
     headline = options.results / f"{options.headline}.json"
     if headline.exists():
         write_tables(options.readme, {"gpu": headline_table(json.loads(headline.read_text()))}, check=options.check)

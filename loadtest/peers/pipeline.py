@@ -55,7 +55,7 @@ class Pipeline:
 
     def __init__(self, folder: Path, device: str = "cpu", dtype: str = "float32", *, compiled: bool = False) -> None:
         """ValueError for a model that DiTPipeline does not run as it should be."""
-        pipeline = _opened(folder).to(torch.device(device), getattr(torch, dtype))
+        pipeline = open_pipeline(folder).to(torch.device(device), getattr(torch, dtype))
         pipeline.set_progress_bar_config(disable=True)
         if compiled:
             pipeline.transformer.compile(mode=_COMPILE_MODE, dynamic=False)
@@ -83,7 +83,8 @@ def class_of(folder: Path) -> str:
     return str(_config(folder / "transformer" / "config.json")["_class_name"])
 
 
-def _opened(folder: Path) -> Any:
+def open_pipeline(folder: Path) -> Any:
+    """diffusers' DiTPipeline of a model folder; ValueError for a model that it does not run as it should be."""
     classes = len(labels_of(folder))
     if classes > _UNCONDITIONAL:
         raise ValueError(f"DiTPipeline knows at most {_UNCONDITIONAL} classes, found {classes}")
