@@ -61,10 +61,14 @@ class InvalidInput(DiffesError):
 
 
 class Overloaded(DiffesError):
-    """There is no room for one more request; the caller may come back later. `reason` is a word for metrics."""
+    """There is no room for one more request; the caller may come back later. `reason` is a word for metrics.
 
-    def __init__(self, what: str, *, reason: str, expected: object, found: object) -> None:
+    `retry_after` is in how many seconds there will be, by the forecast of who refused.
+    """
+
+    def __init__(self, what: str, *, reason: str, expected: object, found: object, retry_after: float = 1.0) -> None:
         self.reason = reason
+        self.retry_after = retry_after
         super().__init__(what, expected=expected, found=found, remedy="Try again later.")
 
 

@@ -17,13 +17,17 @@ from diffes.bundled import bundled_features
 from diffes.cli.app import app
 from diffes.cli.options import BACKEND, DEVICE, Threads
 from diffes.cli.progress import console
+from diffes.errors import InvalidInput
 
 if TYPE_CHECKING:
     from diffes.quality.features import FeatureExtractor
     from loadtest.result import RunResult
     from loadtest.run import Run
 
-SCENARIOS = "smoke, steady, saturation, burst, ramp, soak, overload, cancel-storm, cold-start, closed"
+SCENARIOS = (
+    "smoke, steady, saturation, burst, ramp, soak, overload, cancel-storm, cold-start, closed,"
+    " kill-worker, pause-worker, full-disk, cut-triton"
+)
 
 
 @app.command()
@@ -63,20 +67,22 @@ def loadtest(
     """Load a service with requests that do not wait for each other; exits 1 if it breaks what the scenario promises.
 
     Writes report.html, loadtest.json, and a row for every request. A test that was killed goes on in the same folder.
+    Exits 2 if the test cannot be made.
     """
     from diffes.bundle import Bundle
     from loadtest.job import LoadTest
     from loadtest.lineup import Lineup
-    from loadtest.report.page import make_report
+    from loadtest.report.page import REPORT_FILE, make_report
     from loadtest.scenario import load_scenario
 
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))  # what was started is ended
+    _end_tidily()
     asked, name = load_scenario(scenario, settings or []), Path(scenario).stem
     opened = None if bundle is None else Bundle.open(bundle)
     options = {"backend": backend, "device": device, "threads": threads, "workers": workers}
     given = {option: str(value) for option, value in options.items() if value is not None}
     lineup = Lineup(url=url, bundle=opened, settings=given, key=key, log=log, model=model)
     folder = out or Path("out") / "loadtest" / name
+    _require_unfinished(folder / REPORT_FILE)
     with _told() as told:
         test = LoadTest(
             name=name,
@@ -86,7 +92,7 @@ def loadtest(
             seed=seed,
             told=told,
             bundle=opened,
-            device=device or "cpu",
+            device=device if device and backend != "triton" else "cpu",
             features=_features(features) if compare else None,
         )
         result = test.run()
@@ -94,6 +100,20 @@ def loadtest(
     console.print(f"wrote {page}", soft_wrap=True)
     typer.echo(result.verdict)
     raise typer.Exit(0 if result.passed else 1)
+
+
+def _end_tidily() -> None:
+    """Whoever ends this process, or closes its terminal, ends what it has started, too; nohup keeps its meaning."""
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        if signal.getsignal(number) != signal.SIG_IGN:
+            signal.signal(number, lambda number, _: sys.exit(128 + number))
+
+
+def _require_unfinished(page: Path) -> None:
+    """A test that is over is not told of again as if it were made anew."""
+    if page.exists():
+        remedy = "Give another folder by --out, or remove this one."
+        raise InvalidInput("out", expected="a new folder, or a test that was killed", found=f"{page}", remedy=remedy)
 
 
 def _features(folder: Path | None) -> "FeatureExtractor":

@@ -112,6 +112,7 @@ class Engine:
         except DiffesError as error:
             self._leave(job)
             if isinstance(error, Overloaded):
+                error.retry_after = backlog
                 self._observer.finished(Ending(resolved, "rejected", job.timings(self._clock()), 0, error.reason))
             raise
         if job.gone:  # taken back before it was in the queue

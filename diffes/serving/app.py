@@ -11,7 +11,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from diffes.errors import DiffesError, Overloaded
+from diffes.errors import DiffesError
 from diffes.serving import native, openai_images
 from diffes.serving.auth import RequireKey
 from diffes.serving.calls import FollowedResponse
@@ -59,8 +59,6 @@ def create_app(runtime: Callable[[], Runtime]) -> Starlette:
                 response = await handler(request, current.served())
                 _time_first_byte(response, began, current.metrics)
                 return response
-            except Overloaded as error:
-                return answer(error, retry_after=current.served().engine.backlog_seconds())
             except DiffesError as error:
                 response = answer(error, invalid=invalid)
                 if response.status_code in (400, 422):

@@ -30,9 +30,6 @@ class Submits(Protocol):
     def cancel(self, request_id: str) -> bool:
         """As Engine.cancel."""
 
-    def backlog_seconds(self) -> float:
-        """As Engine.backlog_seconds."""
-
 
 async def read_body(request: HttpRequest) -> bytes:
     """The body, refused before it is held: 413 above MAX_BODY, 415 for what says it is no JSON."""

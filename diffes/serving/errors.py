@@ -37,14 +37,15 @@ _STATUSES: dict[int, tuple[str, str]] = {
 }
 
 
-def answer(error: DiffesError, *, retry_after: float = 1.0, invalid: int = 422) -> JSONResponse:
+def answer(error: DiffesError, *, invalid: int = 422) -> JSONResponse:
     """A DiffesError as a response; 429 and 503 say when to come back (seconds). `invalid` is a wrong value's status."""
     kind = _kind_of(error)
     if kind.status == 500:
         logger.error("request failed: %s", error)
     headers = {}
     if kind.status in (429, 503):
-        headers["Retry-After"] = str(min(max(ceil(retry_after), 1), 120))
+        after = error.retry_after if isinstance(error, Overloaded) else 1.0
+        headers["Retry-After"] = str(min(max(ceil(after), 1), 120))
     if kind.status == 504:
         headers["x-should-retry"] = "false"  # the openai clients would send it twice more, to expire again
     status = invalid if kind.status == 422 else kind.status

@@ -205,8 +205,10 @@ def test_the_queue_is_bounded_in_seconds_of_forecast(engine_with: EngineFactory)
     engine = engine_with(Limits(batch=1, backlog=5), heard, costs=StepCosts(SECOND_A_STEP))
     for seed in range(2):
         engine.submit(Request(label=0, seed=seed))
-    with pytest.raises(Overloaded, match="too much is waiting: expected at most 5 seconds of work before it, found 8"):
+    too_much = "too much is waiting: expected at most 5 seconds of work before it, found 8"
+    with pytest.raises(Overloaded, match=too_much) as refusal:
         engine.submit(Request(label=0, seed=2))
+    assert refusal.value.retry_after == 8  # when all that is inside is done
     assert [ending.reason for ending in heard.endings] == ["backlog"]
 
 

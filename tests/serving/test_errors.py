@@ -46,8 +46,8 @@ def test_no_error_is_without_an_answer(name: str) -> None:
 
 @pytest.mark.parametrize(("seconds", "told"), [(0, "1"), (2.1, "3"), (1e6, "120")])
 def test_retry_after_is_whole_seconds_within_reason(seconds: float, told: str) -> None:
-    full = Overloaded("full", reason="queue_full", expected=1, found=1)
-    assert answer(full, retry_after=seconds).headers["retry-after"] == told
+    full = Overloaded("full", reason="queue_full", expected=1, found=1, retry_after=seconds)
+    assert answer(full).headers["retry-after"] == told
 
 
 def test_who_came_too_late_is_told_not_to_try_again() -> None:

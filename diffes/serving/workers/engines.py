@@ -78,10 +78,6 @@ class Engines:
             return self._drop(request_id)
         return self._withdraw(worker, request_id)
 
-    def backlog_seconds(self) -> float:
-        """Forecast of the time that all steps in this worker's engine will take: the others' have as much to do."""
-        return self._engine.backlog_seconds() if self._engine else 0.0
-
     def refuse(self) -> None:
         """Take no more here, where others serve; what is inside goes on."""
         self._loads.ready(yes=False)

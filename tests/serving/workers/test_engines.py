@@ -164,6 +164,7 @@ def test_a_refusal_elsewhere_is_a_refusal_here(workers: tuple[Worker, Worker]) -
     with pytest.raises(Overloaded) as refusal:
         one.all.submit(Request(label=0, seed=0, timeout=0.5, id=new_id(1)))
     assert refusal.value.reason == "deadline"
+    assert refusal.value.retry_after == 0  # the other has nothing to do
     assert one.all._loads.assign(1.0) == 2  # nothing stays placed there
     assert not two.backend.calls
 
