@@ -11,7 +11,7 @@ from loadtest.trial import Trial
 _OUTCOMES = {"answered": ("done",), "refused": ("rejected",), "failed": ("failed", "expired", "cancelled")}
 _ROUNDED = 2e-6  # seconds: a log's times are told to a microsecond
 _CLOCKS = 2e-3  # seconds by which a client's and a service's clock may differ over a request
-_UNTOLD = 1.0  # seconds before a worker was killed, of which it may not have told any more
+_UNTOLD = 1.0  # seconds about the moment a worker was killed, of which it may not have told any more
 _SHOWN = 3
 
 
@@ -35,9 +35,9 @@ def compared(trial: Trial) -> str:
 
 
 def _told(trial: Trial) -> list[Row]:
-    """Rows of which the service must know, too: not those that ended in the last moment of a worker that was killed."""
+    """Rows of which the service must know, too: not those that ended at about the time a worker was killed."""
     kills = [each.began for each in trial.happened if each.kind == "kill-worker"]
-    return [row for row in trial.rows if not any(0 <= kill - row.ended <= _UNTOLD for kill in kills)]
+    return [row for row in trial.rows if not any(abs(kill - row.ended) <= _UNTOLD for kill in kills)]
 
 
 def _of_answers(rows: Sequence[Row]) -> Iterator[str]:
@@ -79,10 +79,15 @@ def _of_outcomes(rows: Sequence[Row], told: dict[str, list[Ending]], run: str) -
             if row.fate != fate or (of is None and not _must_be_known(row)):
                 continue
             outcome = of[0].outcome if of else "nothing"
-            if outcome not in outcomes and not (fate == "failed" and row.status == 0):
+            if outcome not in outcomes and not _is_lost(row):
                 other[outcome] += 1
         for outcome, count in other.items():
             yield f"{count} requests are {fate} for their callers, and {outcome} in the service's log"
+
+
+def _is_lost(row: Row) -> bool:
+    """Whether its caller stayed and has not seen what the service made of it."""
+    return row.fate == "failed" and row.status == 0
 
 
 def _must_be_known(row: Row) -> bool:
@@ -115,14 +120,14 @@ def _of_counts(trial: Trial) -> Iterator[str]:
     assert trial.added is not None
     done = trial.added.total("diffes_requests_total", status="done")
     rejected = trial.added.total("diffes_requests_total", status="rejected")
-    answered, left = len(of_fate(_told(trial), "answered")), len(of_fate(trial.rows, "left"))
-    left += len(trial.rows) - len(_told(trial))
-    refused = sum(row.status == 429 for row in trial.rows)
+    seen = [row for row in _told(trial) if row.fate != "left" and not _is_lost(row)]
+    answered, refused = len(of_fate(seen, "answered")), sum(row.status == 429 for row in seen)
+    others = len(trial.rows) - len(seen)
     for name, ours, its in (("answered", answered, done), ("refused", refused, rejected)):
-        if not ours <= its <= ours + left:
+        if not ours <= its <= ours + others:
             yield (
-                f"callers saw {ours} requests {name}, and up to {left} more they did not wait for; the service"
-                f" counted {its:g}. Did others ask it, too, or was it started anew?"
+                f"callers saw {ours} requests {name}, and not how {others} others ended; the service counted {its:g}."
+                " Did others ask it, too, or was it started anew?"
             )
 
 

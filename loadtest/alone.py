@@ -47,9 +47,14 @@ def _kinds(mix: Mix) -> Iterator[tuple[float, Asked]]:
 
 def _timed(http: httpx.Client, asked: Asked) -> float:
     began = perf_counter()
-    answer = http.post("/generate", json=asked.body())
+    try:
+        answer = http.post("/generate", json=asked.body())
+    except httpx.TransportError as error:
+        raise _unanswered(f"{type(error).__name__}: {error}") from error
     if answer.status_code != 200:
-        raise LoadTestError(
-            "a request alone was not answered", expected="200", found=f"{answer.status_code} {answer.text[:200]}"
-        )
+        raise _unanswered(f"{answer.status_code} {answer.text[:200]}")
     return perf_counter() - began
+
+
+def _unanswered(found: str) -> LoadTestError:
+    return LoadTestError("a request alone was not answered", expected="200", found=found)

@@ -35,7 +35,6 @@ def sound(slo: Slo, found: Findings, disagreements: Sequence[str], *, settled: b
 def of_slo(slo: Slo, found: Findings) -> list[Check]:
     """What callers were promised."""
     stayed = found.requests - found.fates["left"]
-    failed, refused = (found.fates[fate] / stayed if stayed else 0.0 for fate in ("failed", "refused"))
     return [
         Check(
             name=f"answered within {slo.within:.3g} s of when due",
@@ -43,14 +42,20 @@ def of_slo(slo: Slo, found: Findings) -> list[Check]:
             found=f"{found.in_time:.2%} of {stayed}",
             holds=found.in_time >= slo.share,
         ),
-        Check(name="failed", asked=f"{slo.failed:.2%} at most", found=f"{failed:.2%}", holds=failed <= slo.failed),
-        Check(name="refused", asked=f"{slo.refused:.2%} at most", found=f"{refused:.2%}", holds=refused <= slo.refused),
+        _share("failed", slo.failed, found.fates["failed"], stayed),
+        _share("refused", slo.refused, found.fates["refused"], stayed),
         *([] if slo.first_answer is None else [_first_answer(slo.first_answer, found.first_answer)]),
     ]
 
 
 def at_most(name: str, most: int, count: int) -> Check:
     return Check(name=name, asked=f"{most} at most", found=str(count), holds=count <= most)
+
+
+def _share(name: str, most: float, count: int, stayed: int) -> Check:
+    share = count / stayed if stayed else 0.0
+    told = f"{share:.2%}, {count} of {stayed}"
+    return Check(name=name, asked=f"{most:.2%} at most", found=told, holds=share <= most)
 
 
 def _settled(settled: bool | None) -> Check:

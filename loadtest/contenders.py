@@ -1,5 +1,6 @@
 """What is loaded: a service that runs somewhere, or one that is started for the test."""
 
+import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, closing, contextmanager
 from dataclasses import dataclass, replace
@@ -58,7 +59,7 @@ def served(bundle: Path, settings: Mapping[str, str], key: str, faults: Sequence
             if "cut-triton" in kinds and told.get("backend") == "triton":
                 there = Address.parse(told["device"])
                 relay = stack.enter_context(closing(Relay(there.host, there.port)))
-                told["device"] = told["device"].replace(there.url, f"127.0.0.1:{relay.port}", 1)
+                told["device"] = re.sub(r"[^/?]+", f"127.0.0.1:{relay.port}", told["device"], count=1)
             start = partial(serve_bundle, bundle, settings=told)
             target = stack.enter_context(_started(start, key, bundle, folder, wait))
             yield replace(target, disk=disk, relay=relay)
@@ -75,8 +76,8 @@ def peer(name: PeerName, model: Path, settings: Mapping[str, Any]) -> Opener:
 def _started(
     start: Callable[[Path], Service], key: str, bundle: Path | None, folder: Path, wait: bool
 ) -> Iterator[Target]:
-    before = used_bytes() or 0
     service = start(folder)
+    before = used_bytes() or 0  # it has only just begun, and what was left of a test that was killed is gone
     try:
         if wait:
             service.wait_until_ready()

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from loadtest.agreement import compared, disagreements
 from loadtest.arrivals import Closed
-from loadtest.checks import of_slo, sound
+from loadtest.checks import Check, at_most, of_slo, sound
 from loadtest.findings import find
 from loadtest.plan import Plan
 from loadtest.result import RunResult
@@ -75,5 +75,11 @@ class Contest:
             disagreements=apart,
             happened=[f"{each.began:.1f} to {each.ended:.1f} s: {each.told}" for each in trial.happened],
             promised=of_slo(scenario.slo, found),
-            sound=sound(scenario.slo, found, apart, settled=trial.settled),
+            sound=[*sound(scenario.slo, found, apart, settled=trial.settled), *_all_happened(scenario, trial)],
         )
+
+
+def _all_happened(scenario: Scenario, trial: Trial) -> list[Check]:
+    """A test of a fault that was not made is none."""
+    missing = len(scenario.faults) - len(trial.happened)
+    return [at_most("faults that did not happen", 0, missing)] if scenario.faults else []

@@ -17,10 +17,11 @@ _FILLER = "filler"
 def small_disk(folder: Path) -> Iterator[Path]:
     """`folder` as a file system in memory, gone at the end of the block; LoadTestError where that is not allowed."""
     folder.mkdir(parents=True, exist_ok=True)
+    _unmount(folder)  # of a test that was killed
     mount = ["mount", "-t", "tmpfs", "-o", f"size={_SIZE}", "tmpfs", str(folder)]
     try:
         done = subprocess.run(mount, capture_output=True, text=True, check=False)
-        said = done.stderr.strip() if done.returncode else ""
+        said = (done.stderr.strip() or f"code {done.returncode}") if done.returncode else ""
     except FileNotFoundError as error:
         said = str(error)
     if said:
@@ -29,7 +30,12 @@ def small_disk(folder: Path) -> Iterator[Path]:
     try:
         yield folder
     finally:
-        subprocess.run(["umount", "--lazy", str(folder)], check=False)
+        _unmount(folder)
+
+
+def _unmount(folder: Path) -> None:
+    while folder.is_mount() and not subprocess.run(["umount", "--lazy", str(folder)], check=False).returncode:
+        pass
 
 
 def fill(disk: Path) -> None:

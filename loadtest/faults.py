@@ -6,15 +6,17 @@ Times are seconds since the run began. A fault that lasts is over `lasting` seco
 import json
 import signal
 from collections.abc import Callable, Sequence
+from contextlib import ExitStack, suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
 import psutil
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from diffes.errors import LoadTestError
 from loadtest.disk import empty, fill
+from loadtest.relay import Relay
 from loadtest.target import Target
 
 Seconds = Annotated[float, Field(ge=0, allow_inf_nan=False)]
@@ -29,10 +31,20 @@ class Fault(BaseModel):
 
     kind: Literal["kill-worker", "pause-worker", "fill-disk", "cut-triton"]
     at: Seconds
-    lasting: Seconds = 0.0  # a killed worker comes back by itself
+    lasting: Seconds = 0.0
+
+    @model_validator(mode="after")
+    def _lasts(self) -> Self:
+        if (self.kind == "kill-worker") == bool(self.lasting):
+            raise ValueError("how long it is `lasting`, unless a worker is killed, which comes back by itself")
+        return self
+
+    def require_possible(self, target: Target) -> None:
+        """LoadTestError if it cannot be done to this target."""
+        _NEEDS[self.kind](target)
 
     def begin(self, target: Target) -> tuple[str, Undo]:
-        """Do it; what was done, and what ends it. LoadTestError if it cannot be done to this target."""
+        """Do it; what was done, and what ends it. LoadTestError if it cannot be done to this target now."""
         return _BEGIN[self.kind](target)
 
 
@@ -59,6 +71,11 @@ class Faults:
     def __post_init__(self) -> None:
         self._due = sorted(self.faults, key=lambda fault: fault.at)
 
+    def require_possible(self) -> None:
+        """LoadTestError for the first that cannot be done to the target: better said before it is loaded."""
+        for fault in self._due:
+            fault.require_possible(self.target)
+
     def at(self, now: float) -> None:
         """Begin what is due and end what is over, `now` seconds after the run began."""
         while self._due and self._due[0].at <= now:
@@ -69,17 +86,18 @@ class Faults:
             self._end(*going, now)
 
     def end(self, now: float) -> None:
-        """End what still goes on."""
-        for going in list(self._going):
-            self._end(*going, now)
+        """End what still goes on, all of it whatever one of them says."""
+        with ExitStack() as stack:
+            for going in self._going:
+                stack.callback(self._end, *going, now)
 
     def save(self, path: Path) -> None:
         """A line of JSON for each that was."""
         path.write_text("".join(json.dumps(asdict(each)) + "\n" for each in self.happened), encoding="utf-8")
 
     def _end(self, fault: Fault, began: float, told: str, undo: Undo, now: float) -> None:
-        undo()
         self._going.remove((fault, began, told, undo))
+        undo()
         self.happened.append(Happened(fault.kind, began, max(began, now) if fault.lasting else began, told))
 
 
@@ -99,21 +117,24 @@ def _kill(target: Target) -> tuple[str, Undo]:
 def _pause(target: Target) -> tuple[str, Undo]:
     worker = _worker(target)
     worker.suspend()
-    return f"stopped worker {worker.pid} ({signal.Signals.SIGSTOP.name})", worker.resume
+    return f"stopped worker {worker.pid} ({signal.Signals.SIGSTOP.name})", lambda: _resume(worker)
 
 
 def _fill(target: Target) -> tuple[str, Undo]:
-    if (disk := target.disk) is None:
-        raise _impossible("fill-disk", "a small disk")
+    disk = _disk(target)
     fill(disk)
     return "filled the disk that the service writes to", lambda: empty(disk)
 
 
 def _cut(target: Target) -> tuple[str, Undo]:
-    if (relay := target.relay) is None:
-        raise _impossible("cut-triton", "a service on a Triton server (--backend triton)")
+    relay = _relay(target)
     relay.cut()
     return "cut the way to the Triton server", relay.mend
+
+
+def _resume(worker: psutil.Process) -> None:
+    with suppress(psutil.NoSuchProcess):  # whoever missed it has ended it
+        worker.resume()
 
 
 _BEGIN = {"kill-worker": _kill, "pause-worker": _pause, "fill-disk": _fill, "cut-triton": _cut}
@@ -127,9 +148,30 @@ def _worker(target: Target) -> psutil.Process:
     return min(found, key=lambda process: process.create_time())
 
 
+def _disk(target: Target) -> Path:
+    if target.disk is None:
+        raise _impossible("fill-disk", "a service that was started on a small disk for it (--bundle)")
+    return target.disk
+
+
+def _relay(target: Target) -> Relay:
+    if target.relay is None:
+        expected = "a service that was started for the test on a Triton server (--bundle, --backend triton)"
+        raise _impossible("cut-triton", expected)
+    return target.relay
+
+
+_NEEDS: dict[str, Callable[[Target], object]] = {
+    "kill-worker": _worker,
+    "pause-worker": _worker,
+    "fill-disk": _disk,
+    "cut-triton": _relay,
+}
+
+
 def _serves(process: psutil.Process) -> bool:
     try:
-        return any(_WORKER in part for part in process.cmdline())
+        return _WORKER in process.cmdline()
     except psutil.NoSuchProcess:
         return False
 

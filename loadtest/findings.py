@@ -156,8 +156,8 @@ def _memory(trial: Trial) -> Memory | None:
     if not looks:
         return None
     at, resident = np.array(looks).T
-    settled = slice(int(len(looks) * _SETTLING), None)
-    slope = float(np.polyfit(at[settled] - at[0], resident[settled], 1)[0]) if at[-1] - at[0] > _SLOPE_SECONDS else None
+    settled, seconds = slice(int(len(looks) * _SETTLING), None), at - at[0]
+    slope = float(np.polyfit(seconds[settled], resident[settled], 1)[0]) if seconds[-1] >= _SLOPE_SECONDS else None
     device = [float(sample.device) for sample in trial.samples if sample.device is not None]
     return Memory(
         first=resident[0],

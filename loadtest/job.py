@@ -7,6 +7,7 @@ from time import time
 from typing import Protocol
 
 from diffes.bundle import Bundle
+from diffes.errors import InvalidInput
 from diffes.files import write_text_atomically
 from diffes.quality.features import FeatureExtractor
 from loadtest.alone import measure_alone
@@ -92,6 +93,8 @@ class LoadTest:
         with contender.open(path.parent, not scenario.cold) as target:
             started = None if target.service is None or scenario.cold else time() - target.service.began
             info = {} if scenario.cold else target.info()
+            if info and contender.schedule not in (None, *info["schedules"]):
+                raise InvalidInput("compare", expected=", ".join(info["schedules"]), found=contender.schedule)
             contest = Contest(
                 scenario=scenario.scaled(self._unit(target, scenario)) if scenario.unit == "alone" else scenario,
                 target=target,

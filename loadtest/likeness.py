@@ -50,7 +50,7 @@ def likeness(name: str, ours: dict[_Key, Path], theirs: dict[_Key, Path], extrac
         return Likeness(of=name, images=len(common), frechet=None, missing=why)
     try:
         sides = [_statistics([side[key] for key in common], extractor) for side in (ours, theirs)]
-    except QualityError as error:  # images of another size
+    except (QualityError, OSError) as error:  # images of another size, or damaged
         return Likeness(of=name, images=len(common), frechet=None, missing=str(error))
     return Likeness(of=name, images=len(common), frechet=frechet_distance(*sides))
 
@@ -62,5 +62,6 @@ def _statistics(files: Sequence[Path], extractor: FeatureExtractor) -> GaussianS
 
 
 def _pixels(file: Path) -> Tensor:
-    levels = np.asarray(Image.open(file).convert("RGB"), dtype=np.float32)
+    with Image.open(file) as image:
+        levels = np.asarray(image.convert("RGB"), dtype=np.float32)
     return torch.from_numpy(levels).permute(2, 0, 1) / 127.5 - 1

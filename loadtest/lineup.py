@@ -7,6 +7,7 @@ from pathlib import Path
 from diffes.bundle import Bundle
 from diffes.errors import InvalidInput
 from loadtest.contenders import Contender, Opener, peer, running, served
+from loadtest.mix import DEFAULT
 from loadtest.peers.start import PEERS
 from loadtest.scenario import Scenario
 
@@ -35,7 +36,7 @@ class Lineup:
             return [Contender("service", service)]
         if len(set(compare)) < len(compare):
             raise InvalidInput("compare", expected="different names", found=", ".join(compare))
-        return [self._contender(name, service) for name in compare]
+        return [self._contender(name, service, scenario) for name in compare]
 
     def _service(self, scenario: Scenario) -> Opener:
         if self.url is not None:
@@ -50,13 +51,19 @@ class Lineup:
             expected = "--url of one that runs, or --bundle to start one"
             raise InvalidInput("service", expected=expected, found="neither")
         told = {name: str(value) for name, value in scenario.service.items()} | dict(self.settings)
+        if any(fault.kind == "cut-triton" for fault in scenario.faults):
+            _require_triton(told)
         return served(self.bundle.folder, told, self.key, scenario.faults)
 
-    def _contender(self, name: str, service: Opener) -> Contender:
+    def _contender(self, name: str, service: Opener, scenario: Scenario) -> Contender:
         if name.startswith(_PEER):
-            return Contender(name, self._peer(name))
+            opener = self._peer(name)
+            _require_plain(name, scenario)
+            return Contender(name, opener)
         if self.bundle is not None:
             self.bundle.schedule(name)
+        elif Path(name).name != name:
+            raise InvalidInput("compare", expected="names of schedules, which folders are named by, too", found=name)
         return Contender(name, service, schedule=name)
 
     def _peer(self, name: str) -> Opener:
@@ -76,3 +83,23 @@ class Lineup:
             "compiled": name.endswith(_COMPILED),
         }
         return peer(kind, self.model, settings)
+
+
+def _require_triton(settings: Mapping[str, str]) -> None:
+    if settings.get("backend") != "triton" or "device" not in settings:
+        expected = "--backend triton and --device, its server's HOST:PORT, so that there is something to cut off"
+        found = ", ".join(f"--{name} {settings[name]}" for name in ("backend", "device") if name in settings)
+        raise InvalidInput("service", expected=expected, found=found or "neither")
+
+
+def _require_plain(name: str, scenario: Scenario) -> None:
+    """A peer can do less than a service of ours: nothing is told to be its fault that it was never made for."""
+    mix = scenario.mix
+    asked = {
+        "mix.stream": mix.stream > 0,
+        "mix.timeout": mix.timeout is not None,
+        "mix.schedules": set(mix.schedules) != {DEFAULT},
+        "faults": bool(scenario.faults),
+    }
+    if found := [what for what, is_asked in asked.items() if is_asked]:
+        raise InvalidInput(f"scenario for {name}", expected=f"none of {', '.join(asked)}", found=", ".join(found))

@@ -24,7 +24,9 @@ from loadtest.asking import Asker
 from loadtest.open_loop import drive
 from loadtest.plan import Call, Plan
 from loadtest.rows import Row
-from loadtest.run import BEGAN, CUT_SHORT, IMAGES, KEY_VARIABLE, PLAN, ROWS
+from loadtest.run import BEGAN, CUT_SHORT, IMAGES, KEY_VARIABLE, PARENT_VARIABLE, PLAN, ROWS
+
+_POLL_SECONDS = 1.0
 
 
 def _options(parser: Any, **_: Any) -> None:
@@ -74,6 +76,8 @@ class Callers(User):  # type: ignore[misc]
         self._asker = Asker(self.host, patience=self._plan.patience, key=key, images=images)
         self._rows = (folder / ROWS).open("w", encoding="utf-8", buffering=1)
         self._began_file = folder / BEGAN
+        if (parent := os.environ.get(PARENT_VARIABLE)) is not None:
+            gevent.spawn(self._end_with, int(parent))
 
     @task  # type: ignore[untyped-decorator]
     def run_plan(self) -> None:
@@ -90,6 +94,12 @@ class Callers(User):  # type: ignore[misc]
         callers.join()
         self._rows.close()
         self.environment.process_exit_code = None
+        self.environment.runner.quit()
+
+    def _end_with(self, parent: int) -> None:
+        """A test that was killed has no use for rows, and its service has other callers."""
+        while os.getppid() == parent:
+            gevent.sleep(_POLL_SECONDS)
         self.environment.runner.quit()
 
     def _one_after_the_other(self, calls: Iterable[Call], pause: float) -> None:

@@ -27,6 +27,7 @@ from loadtest.target import Target
 
 Pixels = NDArray[np.uint8]  # [H, W, 3]
 _SECONDS = 600.0
+_NO_PIXELS = np.zeros((0, 0, 3), np.uint8)  # of what is no image, though it begins as one
 
 
 class Tolerance(NamedTuple):
@@ -118,13 +119,19 @@ def made_by_service(target: Target) -> Maker:
         with httpx.Client(base_url=target.url, headers=target.headers, timeout=_SECONDS) as http:
             for want in wanted:
                 body = Asked(**want._asdict(), deterministic=True).body()
-                answer = http.post("/generate", json=body)
+                try:
+                    answer = http.post("/generate", json=body)
+                except httpx.TransportError as error:
+                    raise _unanswered(f"{type(error).__name__}: {error}") from error
                 if answer.status_code != 200:
-                    found = f"{answer.status_code} {answer.text[:200]}"
-                    raise LoadTestError("no reference image", expected="an answer", found=found)
+                    raise _unanswered(f"{answer.status_code} {answer.text[:200]}")
                 yield _decoded(b64decode(answer.json()["images"][0]))
 
     return make
+
+
+def _unanswered(found: str) -> LoadTestError:
+    return LoadTestError("no reference image", expected="an answer", found=found)
 
 
 def _pairs(row: Row, guidance: float | None) -> Iterator[tuple[Wanted, str]]:
@@ -140,7 +147,11 @@ def _difference(found: Pixels, wanted: Pixels) -> Tolerance:
 
 
 def _read(path: Path) -> Pixels:
-    return _decoded(path.read_bytes())
+    png = path.read_bytes()
+    try:
+        return _decoded(png)
+    except (OSError, ValueError, SyntaxError):  # Pillow's for a file that is damaged
+        return _NO_PIXELS
 
 
 def _decoded(png: bytes) -> Pixels:

@@ -66,7 +66,7 @@ class ContenderResult(BaseModel):
 class Result(BaseModel):
     """All of a load test; `unit` is seconds of one request alone, None where the scenario is in seconds."""
 
-    model_config = ConfigDict(frozen=True)
+    model_config = ConfigDict(frozen=True, ser_json_inf_nan="constants")
 
     format: Literal[1] = 1
     scenario: str
@@ -86,13 +86,16 @@ class Result(BaseModel):
 
     @classmethod
     def load(cls, folder: Path) -> Self:
-        """LoadTestError for a folder without a finished test, or with one of another time."""
+        """LoadTestError for a folder without a finished test, or with one that is damaged or of another time."""
+        remedy = "Run the test again."
         try:
-            text = (folder / RESULT).read_text(encoding="utf-8")
+            document = json.loads((folder / RESULT).read_text(encoding="utf-8"))
         except FileNotFoundError as error:
             raise LoadTestError(f"no load test in {folder}", expected=RESULT, found="no such file") from error
-        document = json.loads(text)
-        require_format(document, RESULT, LoadTestError, remedy="Run the test again.")
+        except ValueError as error:
+            found = str(error)
+            raise LoadTestError(f"{RESULT} cannot be read", expected="JSON", found=found, remedy=remedy) from error
+        require_format(document, RESULT, LoadTestError, remedy=remedy)
         return validated(cls, document, RESULT, LoadTestError)
 
     @property

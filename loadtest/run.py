@@ -17,6 +17,7 @@ from loadtest.rows import Row
 LOCUSTFILE = Path(__file__).with_name("locustfile.py")
 PLAN, BEGAN, ROWS, IMAGES = "plan.json", "began.json", "rows.jsonl", "images"
 KEY_VARIABLE = "LOADTEST_KEY"  # how the API key gets to locust: a command line is seen by all
+PARENT_VARIABLE = "LOADTEST_PARENT"  # the process without which locust ends, too
 CUT_SHORT = 3  # locust's exit code unless all of the plan was sent and has ended
 _LOG = "locust.log"
 _TOLD = 2000  # characters of a log
@@ -76,10 +77,9 @@ def sending(plan: Plan, url: str, folder: Path, key: str = "") -> Iterator[Run]:
         (folder / stale).unlink(missing_ok=True)
     plan.save(folder / PLAN)
     environment = {name: value for name, value in os.environ.items() if not name.startswith("LOCUST_")}
+    told = {KEY_VARIABLE: key, PARENT_VARIABLE: str(os.getpid())}
     with (folder / _LOG).open("wb") as log:
-        process = subprocess.Popen(
-            command(url, folder), env=environment | {KEY_VARIABLE: key}, stdout=log, stderr=subprocess.STDOUT
-        )
+        process = subprocess.Popen(command(url, folder), env=environment | told, stdout=log, stderr=subprocess.STDOUT)
     try:
         yield Run(plan, folder, process)
     finally:

@@ -48,8 +48,8 @@ class Search(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     first: Times = 0.5  # requests per unit
-    factor: Annotated[float, Field(gt=1)] = 1.6
-    until: Annotated[float, Field(gt=1)] = 1.08
+    factor: Annotated[float, Field(gt=1, allow_inf_nan=False)] = 1.6
+    until: Annotated[float, Field(gt=1, allow_inf_nan=False)] = 1.08
     most: Annotated[int, Field(ge=2)] = 20  # runs
 
 
@@ -84,6 +84,8 @@ class Scenario(BaseModel):
             raise ValueError("seconds and no search, where arrivals are closed")
         if self.faults and (self.search is not None or self.cold):
             raise ValueError("no search and no cold start, where there are faults")
+        if self.faults and self.unit == "second" and max(fault.at for fault in self.faults) >= self.duration:
+            raise ValueError("faults that begin before the test ends")
         if self.cold and (self.search is not None or isinstance(self.arrivals, Closed)):
             raise ValueError("an open loop and no search, where cold")
         if self.slo.first_answer is not None and not self.cold:

@@ -20,7 +20,8 @@ from diffes.serving.config import PREFIX
 
 START_SECONDS = 600.0  # a large bundle is hashed, opened and warmed up
 _STOP_SECONDS = 120.0
-_POLL_SECONDS = 0.1
+_KILL_SECONDS = 10.0
+_POLL_SECONDS, _KILL_POLL_SECONDS = 0.1, 0.01
 _TOLD_LINES = 15  # of the log of a service that ended
 
 
@@ -45,9 +46,11 @@ class Service:
     ) -> Self:
         """Start a command that will serve at `port` of this machine; it is not waited for.
 
-        In a session of its own, so that what interrupts us leaves it to be ended by us.
+        In a session of its own, so that what interrupts us leaves it to be ended by us. One that we left with the same
+        log, because we were killed, is ended first: it would take its share of the machine.
         """
         log.parent.mkdir(parents=True, exist_ok=True)
+        _end_what_was_left(who := log.with_name(f"{log.name}.pid"))
         with log.open("wb") as file:
             process = subprocess.Popen(
                 command,
@@ -57,6 +60,7 @@ class Service:
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
             )
+        who.write_text(_named(process.pid))
         return cls(process, f"http://127.0.0.1:{port}", log)
 
     def wait_until_ready(self, seconds: float = START_SECONDS) -> None:
@@ -81,14 +85,15 @@ class Service:
 
     def processes(self) -> list[psutil.Process]:
         """The server and everything it has started, as far as it still runs."""
-        with suppress(psutil.NoSuchProcess):
-            server = psutil.Process(self.process.pid)
-            return [server, *server.children(recursive=True)]
-        return []
+        return _family(self.process.pid)
 
     def end(self, seconds: float = _STOP_SECONDS) -> int:
         """Exit code of a server that ends by itself."""
-        return self.process.wait(seconds)
+        try:
+            return self.process.wait(seconds)
+        except subprocess.TimeoutExpired as error:
+            expected, found = f"its end within {seconds:g} s of SIGTERM", "that it still runs"
+            raise LoadTestError("the service does not end", expected=expected, found=found) from error
 
     def terminate(self) -> int:
         """SIGTERM; the exit code."""
@@ -98,9 +103,7 @@ class Service:
     def kill(self) -> None:
         """End it and its workers, which are in sessions of their own, if they still run."""
         if self.process.poll() is None:
-            for process in self.processes():
-                with suppress(psutil.NoSuchProcess):
-                    process.kill()
+            _kill(self.processes())
             self.process.wait()
 
     def text(self) -> str:
@@ -118,6 +121,41 @@ def serve_bundle(bundle: Path, folder: Path, settings: Mapping[str, str]) -> Ser
     told = {f"{PREFIX}{name.upper()}": value for name, value in settings.items()}
     environment = os.environ | told | {f"{PREFIX}LOG": "json"}
     return Service.launch(command, port, folder / "service.log", environment=environment)
+
+
+def _family(pid: int) -> list[psutil.Process]:
+    with suppress(psutil.NoSuchProcess):
+        server = psutil.Process(pid)
+        return [server, *server.children(recursive=True)]
+    return []
+
+
+def _kill(processes: Sequence[psutil.Process]) -> None:
+    """At once; by the end nothing is left of them but what their parents have not asked for yet."""
+    for process in processes:
+        with suppress(psutil.NoSuchProcess):
+            process.kill()
+    deadline = time.monotonic() + _KILL_SECONDS
+    while any(map(_runs, processes)) and time.monotonic() < deadline:
+        time.sleep(_KILL_POLL_SECONDS)
+
+
+def _runs(process: psutil.Process) -> bool:
+    with suppress(psutil.NoSuchProcess):
+        return bool(process.status() != psutil.STATUS_ZOMBIE)
+    return False
+
+
+def _named(pid: int) -> str:
+    """A process as no other is called that gets its number later."""
+    with suppress(psutil.NoSuchProcess):
+        return f"{pid} {psutil.Process(pid).create_time()}"
+    return ""
+
+
+def _end_what_was_left(who: Path) -> None:
+    if who.exists() and (name := who.read_text()) and name == _named(pid := int(name.split()[0])):
+        _kill(_family(pid))
 
 
 def free_port() -> int:

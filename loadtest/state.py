@@ -21,7 +21,7 @@ _SAME = ("scenario", "contenders", "seed")
 class State(BaseModel):
     """What was asked; `id` begins the names of all requests, `unit` is seconds once it is measured."""
 
-    model_config = ConfigDict(frozen=True)
+    model_config = ConfigDict(frozen=True, ser_json_inf_nan="constants")
 
     scenario: Scenario
     contenders: list[str]
@@ -43,12 +43,22 @@ class State(BaseModel):
         if not (path := folder / FILE).exists():
             new.save(folder)
             return new
-        known = validated(cls, json.loads(path.read_text(encoding="utf-8")), FILE, LoadTestError)
+        known = cls._read(path)
         if any(getattr(known, name) != getattr(new, name) for name in _SAME):
             remedy = "Give another folder by --out, or ask for the same as there."
             found = f"another, begun {known.began}"
             raise LoadTestError(f"{folder} is taken", expected="no test or this one", found=found, remedy=remedy)
         return known
+
+    @classmethod
+    def _read(cls, path: Path) -> Self:
+        remedy = "Give another folder by --out."
+        try:
+            document = json.loads(path.read_text(encoding="utf-8"))
+        except ValueError as error:
+            found = str(error)
+            raise LoadTestError(f"{path} cannot be read", expected="JSON", found=found, remedy=remedy) from error
+        return validated(cls, document, str(path), LoadTestError, remedy=remedy)
 
     def measured(self, folder: Path, unit: float) -> Self:
         """With its unit, saved."""

@@ -41,7 +41,7 @@ class Target:
             answer = httpx.get(f"{self.url}/v1/info", headers=self.headers, timeout=_SECONDS)
             told: dict[str, Any] = answer.raise_for_status().json()
             if not told["labels"] or told["default"] not in told["schedules"]:
-                raise KeyError("labels")
+                raise ValueError("no labels, or a default that is none of its schedules")
         except (httpx.HTTPError, httpx.InvalidURL, ValueError, KeyError, TypeError) as error:
             found = f"{type(error).__name__}: {error}"
             raise LoadTestError(f"{self.url} is no Diffes service", expected="GET /v1/info", found=found) from error

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
 
+from diffes.errors import LoadTestError
 from diffes.files import write_text_atomically
 from loadtest.endings import Ending, read_endings
 from loadtest.faults import Fault, Faults, Happened, load_happened
@@ -83,17 +84,18 @@ def run_trial(
 ) -> Trial:
     """Run a plan against a target, keep what is seen in `folder`, and read it back.
 
-    A trial of the same plan that is there already is not run again. LoadTestError if locust could not send it, or for
-    a fault that cannot be made.
+    A trial of the same plan that is there already is not run again. LoadTestError if locust could not send it, for a
+    log that is not there, or for a fault that cannot be made.
     """
     if (known := Trial.load(folder)) is not None and known.plan == plan:
         return known
+    going = Faults(faults, target)
+    going.require_possible()
     folder.mkdir(parents=True, exist_ok=True)
     for stale in (_WHOLE, _BEFORE, _AFTER, _ENDINGS, _FAULTS):
         (folder / stale).unlink(missing_ok=True)
     _keep_metrics(target, folder / _BEFORE)
-    logged = target.log.stat().st_size if target.log else 0
-    going = Faults(faults, target)
+    logged = _size(target.log) if target.log else 0
     with watching(target, plan.seconds, folder / _SAMPLES), sending(plan, target.url, folder, target.key) as run:
         _follow(run, going, progress)
     going.save(folder / _FAULTS)
@@ -133,6 +135,13 @@ def _settled(target: Target, told: bool) -> bool | None:
 def _keep_metrics(target: Target, path: Path) -> None:
     if (text := target.metrics()) is not None:
         write_text_atomically(path, text)
+
+
+def _size(log: Path) -> int:
+    try:
+        return log.stat().st_size
+    except OSError as error:
+        raise LoadTestError("the service's log cannot be read", expected="a file", found=str(error)) from error
 
 
 def _keep_log(log: Path, start: int, path: Path) -> None:

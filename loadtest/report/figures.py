@@ -55,15 +55,13 @@ def latencies_over_rate(contenders: Sequence[ContenderResult], slo: float) -> by
     figure = new_figure(_WIDTH, 3.8)
     axes, values = figure.subplots(), [slo]
     for contender, hue in zip(contenders, _hues(contenders), strict=True):
-        runs = _by_rate(contender)
+        runs = [run for run in _by_rate(contender) if run.findings.latency]
         for quantile, style in (("p50", ":"), ("p99", "-")):
-            points = [(r.findings.offered, getattr(r.findings.latency, quantile)) for r in runs if r.findings.latency]
-            values += [seconds for _, seconds in points]
-            axes.plot(*zip(*points, strict=True), style, color=hue, linewidth=1.4, label=f"{contender.name} {quantile}")
-        for run in runs:
-            if run.findings.latency:
-                dot = run.findings.offered, run.findings.latency.p99
-                axes.plot(*dot, "o", color=hue, markerfacecolor=hue if run.held else "white", markersize=6)
+            rates, times = [run.findings.offered for run in runs], [getattr(r.findings.latency, quantile) for r in runs]
+            axes.plot(rates, times, style, color=hue, linewidth=1.4, label=f"{contender.name} {quantile}")
+            values += times
+        for rate, seconds, run in zip(rates, times, runs, strict=True):
+            axes.plot(rate, seconds, "o", color=hue, markerfacecolor=hue if run.held else "white", markersize=6)
     _slo(axes, slo)
     logarithmic(axes, values)
     axes.set_xlim(left=0)

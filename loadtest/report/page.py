@@ -65,7 +65,7 @@ def _sections(result: Result, folder: Path) -> list[Section]:
 
 
 def _shown(contender: ContenderResult, folder: Path) -> Shown:
-    """The run at the highest rate that held; the first, if none did."""
+    """The files of the run that a page shows."""
     run = sections.best_run(contender)
     trial = Trial.load(folder / run.folder)
     if trial is None:

@@ -1,7 +1,9 @@
 """The parts of the page: each shows one thing, or says why it cannot."""
 
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from math import isclose
 
 from diffes.pages.sections import Figure, Section
 from diffes.pages.tables import Cell, Table, count, number, share
@@ -84,7 +86,7 @@ def course(shown: Shown, slo: float) -> Section:
         f"course-{shown.contender.name}",
         _title("Requests", shown),
         figures=drawn,
-        tables=[_times(shown.run), *_fates(shown.run)],
+        tables=[_times(shown.run), *_fates(shown.run), *_happened(shown.run)],
     )
 
 
@@ -105,11 +107,13 @@ def inside(shown: Shown) -> Section:
             "Grey: it did not answer.",
         )
     ]
+    folded = []
     if shares := shown.run.findings.stages:
         caption = "A step that serves several stages counts for each."
         alt = "Share of the steps' time, and images in a step, by schedule and stage."
         drawn.append(Figure("stages.png", figures.stages(shares), alt, caption))
-    return Section(f"inside-{shown.contender.name}", title, figures=drawn, folded=[_stages(shown.run)])
+        folded.append(_stages(shown.run))
+    return Section(f"inside-{shown.contender.name}", title, figures=drawn, folded=folded)
 
 
 def memory(shown: Shown) -> Section:
@@ -190,16 +194,25 @@ def _fates(run: RunResult) -> list[Table]:
     row += [number(found.offered), number(found.goodput), number(found.images)]
     tables = [Table("What became of them", headings, [row])]
     if found.reasons:
-        reasons = [[Cell(reason), count(many)] for reason, many in found.reasons.items()]
-        tables.append(Table("Why there was no answer", ["reason", "requests"], reasons))
+        tables.append(Table("Why there was no answer", ["reason", "requests", "such as"], _reasons(found.reasons)))
     return tables
+
+
+def _reasons(found: Mapping[str, int]) -> list[list[Cell]]:
+    """By what stands before a colon: what follows is of one request, and would be a row for each."""
+    many, shown = Counter[str](), dict[str, str]()
+    for reason, times in found.items():
+        kind, _, such = reason.partition(": ")
+        many[kind] += times
+        shown.setdefault(kind, such)
+    return [[Cell(kind), count(times), Cell(shown[kind])] for kind, times in many.most_common()]
 
 
 def best_run(contender: ContenderResult) -> RunResult:
     """The one at the highest rate that held; at the lowest of all, if none did."""
     held = [run for run in contender.runs if run.held]
     if contender.sustained is not None and contender.sustained.rate is not None:
-        held = [run for run in held if run.rate == contender.sustained.rate]
+        held = [run for run in held if run.rate is not None and isclose(run.rate, contender.sustained.rate)]
     return max(held or contender.runs, key=lambda run: run.findings.offered if held else -run.findings.offered)
 
 
@@ -232,19 +245,8 @@ def _rate(contender: ContenderResult, searched: bool) -> float | None:
 
 
 def _runs_table(result: Result) -> Table:
-    headings = [
-        "run",
-        "offered/s",
-        "in time",
-        "p50, s",
-        "p95, s",
-        "p99, s",
-        "goodput/s",
-        "images/s",
-        "batch",
-        "refused",
-        "held",
-    ]
+    headings = ["run", "offered/s", "in time", "p50, s", "p95, s", "p99, s", "goodput/s", "images/s", "batch"]
+    headings += ["refused", "held"]
     rows = [_run_row(run) for contender in result.contenders for run in contender.runs]
     return Table("All runs", headings, rows)
 

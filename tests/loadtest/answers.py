@@ -52,9 +52,9 @@ def document(body: dict[str, Any], **other: Any) -> dict[str, Any]:
     return whole.model_dump() | other
 
 
-def refuse(exchange: Exchange, error: DiffesError, retry_after: float = 1.0) -> None:
+def refuse(exchange: Exchange, error: DiffesError) -> None:
     """Answer as the service does what has gone wrong."""
-    response = error_answer(error, retry_after=retry_after)
+    response = error_answer(error)
     headers = {name: response.headers[name] for name in response.headers if name != "content-length"}
     exchange.answer(bytes(response.body), response.status_code, **headers)
 

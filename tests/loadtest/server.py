@@ -102,9 +102,9 @@ class _Connection(asyncio.Protocol):
         head, blank, body = self._received.partition(b"\r\n\r\n")
         start, *lines = head.decode().split("\r\n")
         headers = {name.lower(): value for name, _, value in (line.partition(": ") for line in lines)}
-        if blank and len(body) == int(headers["content-length"]):
+        if blank and len(body) == int(headers.get("content-length", 0)):
             self._received = b""
-            exchange = Exchange(start.split()[1], headers, json.loads(body), self._transport)
+            exchange = Exchange(start.split()[1], headers, json.loads(body or b"{}"), self._transport)
             self._task = asyncio.get_running_loop().create_task(self._server.follow(exchange))
 
     def connection_lost(self, error: Exception | None) -> None:  # noqa: ARG002

@@ -75,8 +75,8 @@ def test_the_service_s_errors_are_refusals_or_failures(error: DiffesError, fate:
 
 
 def test_a_refusal_tells_when_to_come_back() -> None:
-    full = Overloaded("full", reason="queue_full", expected="room", found="none")
-    assert ended(after(lambda exchange: refuse(exchange, full, retry_after=7))).retry_after == 7.0
+    full = Overloaded("full", reason="queue_full", expected="room", found="none", retry_after=7)
+    assert ended(after(lambda exchange: refuse(exchange, full))).retry_after == 7.0
     assert ended(after(lambda exchange: refuse(exchange, Expired("too late")))).retry_after is None
 
 
