@@ -20,7 +20,7 @@ from tests.tritonserver import HOSTING, Server
 ANYHOW = ("slo.share=0", "slo.failed=1")  # how many are served meanwhile is the machine's affair
 KILL = '{kind="kill-worker", at=4}'
 PAUSE = '{kind="pause-worker", at=3, lasting=4}'
-FILL = '{kind="fill-disk", at=3, lasting=12}'
+FILL = '{kind="fill-disk", at=3, lasting=20}'  # a worker takes its time to get as far as its files
 
 
 @dataclass
