@@ -57,12 +57,12 @@ def test_who_has_no_metrics_or_does_not_answer_told_nothing() -> None:
 def test_each_look_is_a_line_at_once_and_the_last_is_before_the_end(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("loadtest.watch.LEAST_SECONDS", 0.01)
+    monkeypatch.setattr("loadtest.watch.LEAST_SECONDS", 0.1)
     path, began = tmp_path / "samples.jsonl", time()
     with serving(telling({"/metrics": PAGE})) as server:
         threads = set(threading.enumerate())
         with watching(Target(server.url), 1, path):
-            wait_for(lambda: len(load_samples(path)) >= 3)
+            wait_for(lambda: len(load_samples(path)) >= 3, 5)
         assert set(threading.enumerate()) <= threads
         ended = time()
     found = load_samples(path)
