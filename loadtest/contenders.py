@@ -24,12 +24,13 @@ Opener = Callable[[Path, bool], AbstractContextManager[Target]]
 class Contender:
     """`open` takes a folder for logs, and whether to wait until the service is ready; it ends what it started.
 
-    With a `schedule` every request asks for it, whatever the scenario's mix.
+    With a `schedule` every request asks for it, whatever the scenario's mix. `what` tells it from others of its name.
     """
 
     name: str
     open: Opener
     schedule: str | None = None
+    what: str = ""
 
 
 def running(url: str, key: str, log: Path | None) -> Opener:

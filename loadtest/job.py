@@ -61,7 +61,7 @@ class LoadTest:
 
         LoadTestError if a service cannot be reached or started, or if the folder holds another test.
         """
-        names = [contender.name for contender in self.contenders]
+        names = [f"{contender.name} {contender.what}".rstrip() for contender in self.contenders]
         self._state = State.opened(self.out, self.scenario, names, self.seed)
         results = [self._contend(place, contender) for place, contender in enumerate(self.contenders)]
         save_csv(self.out / TABLE, ((run.folder, self._rows(run)) for result in results for run in result.runs))

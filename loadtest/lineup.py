@@ -6,6 +6,8 @@ from pathlib import Path
 
 from diffes.bundle import Bundle
 from diffes.errors import InvalidInput
+from diffes.files import sha256_of
+from diffes.manifest import MANIFEST
 from loadtest.contenders import Contender, Opener, peer, running, served
 from loadtest.mix import DEFAULT
 from loadtest.peers.start import PEERS
@@ -33,10 +35,18 @@ class Lineup:
         """
         service = self._service(scenario)
         if not compare:
-            return [Contender("service", service)]
+            return [Contender("service", service, what=self._what())]
         if len(set(compare)) < len(compare):
             raise InvalidInput("compare", expected="different names", found=", ".join(compare))
         return [self._contender(name, service, scenario) for name in compare]
+
+    def _what(self) -> str:
+        """What is loaded: another address, bundle or setting is another test."""
+        if self.url is not None:
+            return f"at {self.url}"
+        assert self.bundle is not None
+        settings = ", ".join(f"{name} {value}" for name, value in sorted(self.settings.items()))
+        return f"of bundle {sha256_of(self.bundle.folder / MANIFEST)[:16]}" + (f", {settings}" if settings else "")
 
     def _service(self, scenario: Scenario) -> Opener:
         if self.url is not None:
@@ -59,12 +69,12 @@ class Lineup:
         if name.startswith(_PEER):
             opener = self._peer(name)
             _require_plain(name, scenario)
-            return Contender(name, opener)
+            return Contender(name, opener, what=f"of {self.model}, {self._what()}")
         if self.bundle is not None:
             self.bundle.schedule(name)
         elif Path(name).name != name:
             raise InvalidInput("compare", expected="names of schedules, which folders are named by, too", found=name)
-        return Contender(name, service, schedule=name)
+        return Contender(name, service, schedule=name, what=self._what())
 
     def _peer(self, name: str) -> Opener:
         kind = next((peer for peer in PEERS if name.removesuffix(_COMPILED) == f"{_PEER}{peer}"), None)

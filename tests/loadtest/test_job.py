@@ -3,6 +3,7 @@
 import csv
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -208,6 +209,13 @@ def test_another_test_in_the_same_folder_is_refused(tmp_path: Path, opened: Open
     job(tmp_path, scenario(), opened.contender("service")).run()
     with pytest.raises(LoadTestError, match="is taken"):
         job(tmp_path, searching(), opened.contender("service")).run()
+
+
+def test_what_another_bundle_came_to_is_not_taken_for_this_one_s(tmp_path: Path, opened: Opened) -> None:
+    old, new = (replace(opened.contender("service"), what=f"of bundle {number}") for number in range(2))
+    job(tmp_path, scenario(), old).run()
+    with pytest.raises(LoadTestError, match="is taken"):
+        job(tmp_path, scenario(), new).run()
 
 
 def test_the_images_of_others_are_laid_beside_the_first_ones(tmp_path: Path, opened: Opened) -> None:

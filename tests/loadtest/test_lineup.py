@@ -9,7 +9,6 @@ import pytest
 from diffes.bundle import Bundle
 from diffes.errors import InvalidInput
 from loadtest import lineup
-from loadtest.contenders import Contender
 from loadtest.lineup import Lineup
 from loadtest.scenario import Scenario, load_scenario
 
@@ -48,6 +47,15 @@ def test_a_bundle_is_served_with_the_scenario_s_settings_and_those_of_the_comman
     who = Lineup(bundle=tiny_bundle, settings={"threads": "1"}, key="secret")
     assert [each.name for each in who.contenders(scenario, [])] == ["service"]
     assert opened == [("served", tiny_bundle.folder, {"max_queue": "4", "threads": "1"}, "secret", ())]
+
+
+def test_contenders_differ_by_address_bundle_and_settings(tiny_bundle: Bundle) -> None:
+    services = [Lineup(url=HERE), Lineup(url=f"{HERE}1"), Lineup(bundle=tiny_bundle)]
+    services += [Lineup(bundle=tiny_bundle, settings={"threads": str(threads)}) for threads in (1, 2)]
+    told = [who.contenders(STEADY, [])[0].what for who in services]
+    assert len(set(told)) == len(services)
+    compared = Lineup(bundle=tiny_bundle, model=MODEL).contenders(STEADY, ["dense", "diffusers-fastapi"])
+    assert [each.what for each in compared] == [told[2], f"of {MODEL}, {told[2]}"]
 
 
 def test_faults_are_known_to_who_starts_the_service(opened: list[tuple[Any, ...]], tiny_bundle: Bundle) -> None:
@@ -141,7 +149,7 @@ def test_a_peer_serves_the_model_as_the_bundle_would(
 ) -> None:
     settings = {"device": "cuda", "threads": "2", "backend": "torch", "workers": "4"}
     (found,) = Lineup(bundle=tiny_bundle, model=MODEL, settings=settings).contenders(STEADY, [name])
-    assert found == Contender(name, None)  # type: ignore[arg-type]
+    assert (found.name, found.schedule) == (name, None)
     as_served = {"device": "cuda", "threads": "2", "dtype": "float32", "steps": 20, "guidance": 1.5}
     assert opened[-1] == ("peer", kind, MODEL, as_served | {"compiled": compiled})
 
