@@ -1,6 +1,5 @@
 """A small disk of its own for what a service writes, so that it can be filled without filling anybody else's."""
 
-import os
 import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -17,7 +16,6 @@ _FILLER = "filler"
 def small_disk(folder: Path) -> Iterator[Path]:
     """`folder` as a file system in memory, gone at the end of the block; LoadTestError where that is not allowed."""
     folder.mkdir(parents=True, exist_ok=True)
-    _unmount(folder)  # of a test that was killed
     mount = ["mount", "-t", "tmpfs", "-o", f"size={_SIZE}", "tmpfs", str(folder)]
     try:
         done = subprocess.run(mount, capture_output=True, text=True, check=False)
@@ -34,17 +32,16 @@ def small_disk(folder: Path) -> Iterator[Path]:
 
 
 def _unmount(folder: Path) -> None:
+    """With what killed tests have left there."""
     while folder.is_mount() and not subprocess.run(["umount", "--lazy", str(folder)], check=False).returncode:
         pass
 
 
 def fill(disk: Path) -> None:
     """Leave no byte free."""
-    with (disk / _FILLER).open("wb", buffering=0) as file:
-        for size in (_PIECE, 1):
-            with suppress(OSError):
-                while os.write(file.fileno(), bytes(size)) == size:
-                    pass
+    with (disk / _FILLER).open("wb", buffering=0) as file, suppress(OSError):
+        while True:  # what has less room than a piece is written in part
+            file.write(bytes(_PIECE))
 
 
 def empty(disk: Path) -> None:

@@ -96,7 +96,7 @@ def test_it_is_gone_even_if_somebody_still_writes_there(disk_folder: Path) -> No
     assert not disk_folder.is_mount()
 
 
-def test_one_that_a_killed_test_has_left_is_taken_away_first(disk_folder: Path) -> None:
+def test_those_that_killed_tests_have_left_are_gone_too(disk_folder: Path) -> None:
     for _ in range(2):
         subprocess.run(["mount", "-t", "tmpfs", "left", str(disk_folder)], check=True)
     with small_disk(disk_folder) as disk:

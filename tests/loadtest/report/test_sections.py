@@ -203,7 +203,7 @@ def run(rate: float, *, held: bool, number: int = 1) -> RunResult:
         ([(1, True), (2, True), (4, False)], 2.0, 2),
         ([(1, True), (2, False), (4, True)], 1.0, 1),
         ([(4, False), (2, False), (1, False)], None, 1),
-        ([(0.1 + 0.2, True), (1, False)], 0.3, 0.1 + 0.2),
+        ([(0.1, True), (0.1 + 0.2, True), (1, False)], 0.3, 0.1 + 0.2),
     ],
     ids=["the highest", "not one that held by luck", "the lowest, if none held", "rounded"],
 )
