@@ -17,7 +17,7 @@ from diffes.blob import Blob
 from diffes.errors import BundleError, CheckpointError, InvalidInput, ScheduleError
 from diffes.files import sha256_of
 from diffes.graphs import check_graph, check_network
-from diffes.manifest import DTYPES, WEIGHTS, Graph, Manifest, Network, Subgraph, read_manifest
+from diffes.manifest import DTYPES, MANIFEST, WEIGHTS, Graph, Manifest, Network, Subgraph, read_manifest
 from diffes.pruning.prefix import Prefix
 from diffes.sampling import Trajectory, train_timesteps, trajectory
 from diffes.schedule import Schedule, StagePlan
@@ -43,6 +43,11 @@ class Bundle:
         for subgraph in bundle.manifest.subgraphs:
             _check_plan(bundle, subgraph)
         return bundle
+
+    @cached_property
+    def id(self) -> str:
+        """16 hex digits that tell it from every other bundle: the manifest holds the hashes of all its files."""
+        return sha256_of(self.folder / MANIFEST)[:16]
 
     @cached_property
     def architecture(self) -> Architecture:

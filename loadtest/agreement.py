@@ -11,7 +11,7 @@ from loadtest.trial import Trial
 _OUTCOMES = {"answered": ("done",), "refused": ("rejected",), "failed": ("failed", "expired", "cancelled")}
 _ROUNDED = 2e-6  # seconds: a log's times are told to a microsecond
 _CLOCKS = 2e-3  # seconds by which a client's and a service's clock may differ over a request
-_UNTOLD = 1.0  # seconds about the moment a worker was killed, of which it may not have told any more
+_UNTOLD = 1.0  # seconds about the moment a process was killed, of which it may not have told any more
 _SHOWN = 3
 
 
@@ -35,8 +35,8 @@ def compared(trial: Trial) -> str:
 
 
 def _told(trial: Trial) -> list[Row]:
-    """Rows of which the service must know, too: not those that ended at about the time a worker was killed."""
-    kills = [each.began for each in trial.happened if each.kind == "kill-worker"]
+    """Rows of which the service must know, too: not those that ended at about the time a process was killed."""
+    kills = [each.began for each in trial.happened if each.kind.startswith("kill-")]
     return [row for row in trial.rows if not any(abs(kill - row.ended) <= _UNTOLD for kill in kills)]
 
 

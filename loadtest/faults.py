@@ -1,4 +1,4 @@
-"""What goes wrong during a test, on purpose: a worker killed or stopped, a full disk, a Triton server out of reach.
+"""What goes wrong during a test, on purpose: a process killed or stopped, a full disk, a Triton server out of reach.
 
 Times are seconds since the run began. A fault that lasts is over `lasting` seconds later, or when the run is.
 """
@@ -8,6 +8,7 @@ import signal
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack, suppress
 from dataclasses import asdict, dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Literal, Self
 
@@ -21,7 +22,8 @@ from loadtest.target import Target
 
 Seconds = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 Undo = Callable[[], object]
-_WORKER = "_bentoml_impl.worker.service"
+_PROCESSES = {"worker": "_bentoml_impl.worker.service", "engine": "diffes.serving.engine_process"}  # what they run
+_KILLS = ("kill-worker", "kill-engine")
 
 
 class Fault(BaseModel):
@@ -29,14 +31,14 @@ class Fault(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    kind: Literal["kill-worker", "pause-worker", "fill-disk", "cut-triton"]
+    kind: Literal["kill-worker", "kill-engine", "pause-worker", "pause-engine", "fill-disk", "cut-triton"]
     at: Seconds
     lasting: Seconds = 0.0
 
     @model_validator(mode="after")
     def _lasts(self) -> Self:
-        if (self.kind == "kill-worker") == bool(self.lasting):
-            raise ValueError("how long it is `lasting`, unless a worker is killed, which comes back by itself")
+        if (self.kind in _KILLS) == bool(self.lasting):
+            raise ValueError("how long it is `lasting`, unless what is killed comes back by itself")
         return self
 
     def require_possible(self, target: Target) -> None:
@@ -108,16 +110,16 @@ def load_happened(path: Path) -> list[Happened]:
     return [Happened(**json.loads(line)) for line in path.read_text(encoding="utf-8").splitlines()]
 
 
-def _kill(target: Target) -> tuple[str, Undo]:
-    worker = _worker(target)
-    worker.kill()
-    return f"killed worker {worker.pid}", _nothing
+def _kill(what: str, target: Target) -> tuple[str, Undo]:
+    process = _oldest(what, target)
+    process.kill()
+    return f"killed {what} {process.pid}", _nothing
 
 
-def _pause(target: Target) -> tuple[str, Undo]:
-    worker = _worker(target)
-    worker.suspend()
-    return f"stopped worker {worker.pid} ({signal.Signals.SIGSTOP.name})", lambda: _resume(worker)
+def _pause(what: str, target: Target) -> tuple[str, Undo]:
+    process = _oldest(what, target)
+    process.suspend()
+    return f"stopped {what} {process.pid} ({signal.Signals.SIGSTOP.name})", partial(_resume, process)
 
 
 def _fill(target: Target) -> tuple[str, Undo]:
@@ -132,19 +134,17 @@ def _cut(target: Target) -> tuple[str, Undo]:
     return "cut the way to the Triton server", relay.mend
 
 
-def _resume(worker: psutil.Process) -> None:
+def _resume(process: psutil.Process) -> None:
     with suppress(psutil.NoSuchProcess):  # whoever missed it has ended it
-        worker.resume()
+        process.resume()
 
 
-_BEGIN = {"kill-worker": _kill, "pause-worker": _pause, "fill-disk": _fill, "cut-triton": _cut}
-
-
-def _worker(target: Target) -> psutil.Process:
-    """The oldest worker of the service."""
-    found = [] if target.service is None else [each for each in target.service.processes() if _serves(each)]
+def _oldest(what: str, target: Target) -> psutil.Process:
+    """Of the service's workers, or engines."""
+    running = [] if target.service is None else target.service.processes()
+    found = [process for process in running if _runs(process, _PROCESSES[what])]
     if not found:
-        raise _impossible("a fault of a worker", "a service that was started for the test (--bundle) and has one")
+        raise _impossible(f"a fault of the {what}", "a service that was started for the test (--bundle)")
     return min(found, key=lambda process: process.create_time())
 
 
@@ -161,23 +161,33 @@ def _relay(target: Target) -> Relay:
     return target.relay
 
 
+_BEGIN: dict[str, Callable[[Target], tuple[str, Undo]]] = {
+    "kill-worker": partial(_kill, "worker"),
+    "kill-engine": partial(_kill, "engine"),
+    "pause-worker": partial(_pause, "worker"),
+    "pause-engine": partial(_pause, "engine"),
+    "fill-disk": _fill,
+    "cut-triton": _cut,
+}
 _NEEDS: dict[str, Callable[[Target], object]] = {
-    "kill-worker": _worker,
-    "pause-worker": _worker,
+    "kill-worker": partial(_oldest, "worker"),
+    "kill-engine": partial(_oldest, "engine"),
+    "pause-worker": partial(_oldest, "worker"),
+    "pause-engine": partial(_oldest, "engine"),
     "fill-disk": _disk,
     "cut-triton": _relay,
 }
 
 
-def _serves(process: psutil.Process) -> bool:
+def _runs(process: psutil.Process, module: str) -> bool:
     try:
-        return _WORKER in process.cmdline()
+        return module in process.cmdline()
     except psutil.NoSuchProcess:
         return False
 
 
 def _nothing() -> None:
-    """A killed worker comes back by itself."""
+    """What is killed comes back by itself."""
 
 
 def _impossible(fault: str, expected: str) -> LoadTestError:

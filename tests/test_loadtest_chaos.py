@@ -19,7 +19,8 @@ from tests.tritonserver import HOSTING, Server
 
 ANYHOW = ("slo.share=0", "slo.failed=1")  # how many are served meanwhile is the machine's affair
 KILL = '{kind="kill-worker", at=4}'
-PAUSE = '{kind="pause-worker", at=3, lasting=4}'
+KILL_ENGINE = '{kind="kill-engine", at=4}'
+PAUSE = '{kind="pause-engine", at=3, lasting=4}'
 FILL = '{kind="fill-disk", at=3, lasting=20}'  # a worker takes its time to get as far as its files
 
 
@@ -48,7 +49,8 @@ def chaos(tiny_bundle_folder: Path, tmp_path_factory: pytest.TempPathFactory) ->
     one = ("--threads", 1)
     made.begin("kill", "kill-worker", ["seconds=22", f"faults=[{KILL}]"], *one)
     made.begin("kill of two", "kill-worker", ["seconds=16", f"faults=[{KILL}]"], *one, "--workers", 2)
-    made.begin("pause", "pause-worker", ["seconds=14", f"faults=[{PAUSE}]"], *one)
+    made.begin("kill engine", "kill-engine", ["seconds=16", f"faults=[{KILL_ENGINE}]"], *one)
+    made.begin("pause", "pause-engine", ["seconds=14", f"faults=[{PAUSE}]"], *one)
     made.begin("disk", "full-disk", ["seconds=30", f"faults=[{FILL}, {KILL}]"], *one)
     yield made
     for running in made.running.values():
@@ -77,13 +79,20 @@ def test_a_killed_worker_comes_back(chaos: Chaos) -> None:
     assert run.findings.fates["refused"] + run.findings.fates["failed"] > 0
 
 
+def test_a_killed_engine_comes_back_and_no_connection_breaks(chaos: Chaos) -> None:
+    run = chaos.came_to("kill engine")
+    assert [told.partition(":")[2].rpartition(" ")[0] for told in run.happened] == [" killed engine"]
+    assert run.findings.fates["refused"] + run.findings.fates["failed"] > 0
+    assert "connection lost" not in " ".join(run.findings.reasons)
+
+
 def test_of_two_workers_one_is_killed_and_the_other_goes_on(chaos: Chaos) -> None:
     run = chaos.came_to("kill of two")
     assert len(run.happened) == 1
     assert run.findings.in_time > 0.5
 
 
-def test_while_a_worker_stands_still_everybody_waits_and_nobody_is_lost(chaos: Chaos) -> None:
+def test_while_an_engine_stands_still_everybody_waits_and_nobody_is_lost(chaos: Chaos) -> None:
     run = chaos.came_to("pause")
     assert run.findings.fates["failed"] == 0
     assert run.findings.latency is not None

@@ -12,7 +12,7 @@ from PIL import Image
 from prometheus_client import CollectorRegistry
 
 from diffes.bundle import Bundle
-from diffes.serving.instruments import Instruments
+from diffes.serving.instruments import EngineInstruments, FrontInstruments
 from diffes.serving.metrics import executed_stages
 from tests.service import Service, start
 
@@ -73,9 +73,10 @@ def test_metrics_show_every_executed_stage_and_no_stray_path(service: Service, t
         (line,) = (line for line in text.splitlines() if line.startswith(f"diffes_step_seconds_count{{{series}}}"))
         assert float(line.split()[-1]) > 0
     assert "wp-login" not in text
-    declared = CollectorRegistry()
-    Instruments(declared)
-    assert {f"# TYPE {metric.name}" for metric in declared.collect()} <= {
+    registries = CollectorRegistry(), CollectorRegistry()
+    FrontInstruments(registries[0])
+    EngineInstruments(registries[1])
+    assert {f"# TYPE {metric.name}" for declared in registries for metric in declared.collect()} <= {
         line.rsplit(" ", 1)[0].removesuffix("_total") for line in text.splitlines() if line.startswith("# TYPE")
     }
     assert "\ndiffes_ready 1.0\n" in text

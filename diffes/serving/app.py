@@ -3,6 +3,7 @@
 import logging
 from collections.abc import Awaitable, Callable
 from time import perf_counter
+from typing import Protocol
 
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
@@ -16,12 +17,13 @@ from diffes.serving import native, openai_images
 from diffes.serving.auth import RequireKey
 from diffes.serving.calls import FollowedResponse
 from diffes.serving.errors import answer, answer_bug, answer_http
+from diffes.serving.front import Served
+from diffes.serving.front_metrics import FrontMetrics
 from diffes.serving.info import info
-from diffes.serving.metrics import Metrics
+from diffes.serving.keys import Keys
 from diffes.serving.openapi import document
 from diffes.serving.origin import CLIENT_ID, client_id, request_id
 from diffes.serving.playground.page import playground
-from diffes.serving.runtime import Runtime, Served
 
 ENDPOINTS = (
     "/",
@@ -35,11 +37,27 @@ ENDPOINTS = (
 
 Handler = Callable[[Request, Served], Awaitable[Response]]
 
+
+class Serves(Protocol):
+    """What the app needs to know of a worker."""
+
+    @property
+    def metrics(self) -> FrontMetrics:
+        """What it counts with."""
+
+    @property
+    def keys(self) -> Keys:
+        """Who may ask."""
+
+    def served(self) -> Served:
+        """The engines; NotReady while none serves."""
+
+
 logger = logging.getLogger(__name__)
 
 
-def create_app(runtime: Callable[[], Runtime]) -> Starlette:
-    """The application; `runtime` is asked at every request, since a service makes it after the app."""
+def create_app(front: Callable[[], Serves]) -> Starlette:
+    """The application; `front` is asked at every request, since a service makes it after the app."""
 
     def served(handler: Handler, *, invalid: int = 422) -> Callable[[Request], Awaitable[Response]]:
         """The handler with the engine; its errors as responses, wrong values with status `invalid`."""
@@ -54,7 +72,7 @@ def create_app(runtime: Callable[[], Runtime]) -> Starlette:
             return response
 
         async def answered(request: Request) -> Response:
-            current, began = runtime(), perf_counter()
+            current, began = front(), perf_counter()
             try:
                 response = await handler(request, current.served())
                 _time_first_byte(response, began, current.metrics)
@@ -81,12 +99,12 @@ def create_app(runtime: Callable[[], Runtime]) -> Starlette:
             Route("/", playground),
             Route("/openapi.json", openapi),
         ],
-        middleware=[Middleware(RequireKey, keys=lambda: runtime().keys)],
+        middleware=[Middleware(RequireKey, keys=lambda: front().keys)],
         exception_handlers={DiffesError: _on_error, HTTPException: _on_http, Exception: _on_bug},
     )
 
 
-def _time_first_byte(response: Response, began: float, metrics: Metrics) -> None:
+def _time_first_byte(response: Response, began: float, metrics: FrontMetrics) -> None:
     """A stream's when something is shown in it, an answer's now if it has images."""
     if isinstance(response, FollowedResponse):
         response.followed.at_first = lambda: metrics.first_byte("stream", perf_counter() - began)

@@ -7,7 +7,6 @@ by step. Its limits are set far above the engine's queue, which answers 429 itse
 import asyncio
 import os
 import signal
-import sys
 import tempfile
 from pathlib import Path
 
@@ -20,12 +19,12 @@ from starlette.concurrency import run_in_threadpool
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from diffes.bundle import Bundle
-from diffes.errors import DiffesError, InvalidInput, NotReady
+from diffes.errors import DiffesError, InvalidInput
 from diffes.serving import logs
 from diffes.serving.app import ENDPOINTS, create_app
-from diffes.serving.metric_files import require_room
-from diffes.serving.metrics import Metrics
-from diffes.serving.runtime import Runtime
+from diffes.serving.front import Front
+from diffes.serving.front_metrics import FrontMetrics
+from diffes.serving.metric_files import claim_room, require_room
 from diffes.serving.scrape import known_endpoints_only
 from diffes.serving.settings import Settings, WorkerSettings
 from diffes.serving.tracing import tracing_wanted
@@ -38,13 +37,13 @@ leave_requests_untimed()
 
 _PROBES = ("/livez", "/readyz", "/healthz", "/metrics")
 _SECONDS = 3600.0  # BentoML wants a limit, and clients of its own ask for it; here nothing keeps it (untimed.py)
-_SWITCH_SECONDS = 1e-4  # a thread waits for Python's lock: every call of the engine's to torch may have to
+_WATCH_SECONDS = 0.25  # how soon a worker whose engine cannot start ends
 _REQUESTS = 4096  # at once; far above the engine's queue
 
 
-def _current() -> Runtime:
+def _current() -> Front:
     service: Diffes = bentoml.get_current_service()
-    return service.runtime
+    return service.front
 
 
 def _workers() -> int:
@@ -54,11 +53,13 @@ def _workers() -> int:
         raise SystemExit(f"diffes: {error}") from error
 
 
-def _require_room() -> None:
-    try:
-        require_room()
-    except NotReady as error:
-        raise SystemExit(f"diffes: {error}") from error
+def _front(settings: Settings, worker: int) -> Front:
+    """Of worker 1, 2, ..."""
+    require_room()
+    metrics = FrontMetrics()
+    claim_room()
+    folder = Path(tempfile.gettempdir(), f"diffes-{os.getuid()}-{os.getppid()}")  # of all workers of one parent
+    return Front(settings, metrics, Place(folder, worker, settings.workers))
 
 
 def _whole(app: ASGIApp) -> ASGIApp:
@@ -81,16 +82,14 @@ class Diffes:
     """Serves the bundle that the environment names."""
 
     def __init__(self) -> None:
-        worker = bentoml.server_context.worker_index or 1
-        settings = Settings.from_environment()
-        logs.configure(settings.log)
-        sys.setswitchinterval(_SWITCH_SECONDS)
-        _require_room()
-        folder = Path(tempfile.gettempdir(), f"diffes-{os.getuid()}-{os.getppid()}")  # of all workers of one parent
-        place = Place(folder, worker, settings.workers) if settings.workers > 1 else None
-        self.runtime = Runtime(settings.on_worker(worker), Metrics(), place)
-        self.runtime.start()
-        self._watchdog = Watchdog(self.runtime, settings.stall_seconds)
+        try:
+            settings = Settings.from_environment()
+            logs.configure(settings.log)
+            self.front = _front(settings, bentoml.server_context.worker_index or 1)
+        except DiffesError as error:
+            raise SystemExit(f"diffes: {error}") from error
+        self.front.start()
+        self._watchdog = Watchdog(self.front.beyond_help, _WATCH_SECONDS)
         self._watchdog.start()
 
     @bentoml.on_deployment  # type: ignore[untyped-decorator]
@@ -113,8 +112,8 @@ class Diffes:
         loop, stop = asyncio.get_running_loop(), signal.getsignal(signal.SIGTERM)
 
         async def end() -> None:
-            self.runtime.refuse()
-            await asyncio.to_thread(self.runtime.close)
+            self.front.refuse()
+            await asyncio.to_thread(self.front.close)
             if callable(stop):
                 stop(signal.SIGTERM, None)
 
@@ -124,13 +123,13 @@ class Diffes:
     @bentoml.on_shutdown  # type: ignore[untyped-decorator]
     async def finish(self) -> None:
         """Answer what is inside, then free everything."""
-        await run_in_threadpool(self.runtime.close)
+        await run_in_threadpool(self.front.close)
 
     async def __is_ready__(self) -> bool:
-        return self.runtime.ready
+        return self.front.feel()
 
     async def __is_alive__(self) -> bool:
-        return self.runtime.alive
+        return self.front.alive
 
     async def __metrics__(self, text: str) -> str:
         return known_endpoints_only(text, (*ENDPOINTS, *_PROBES))

@@ -7,7 +7,7 @@ from starlette.responses import JSONResponse, Response
 
 from diffes.bundle import Bundle
 from diffes.inspection import inspect_stages
-from diffes.serving.runtime import Served
+from diffes.serving.front import Served
 
 
 async def info(_: Request, served: Served) -> Response:
@@ -15,7 +15,7 @@ async def info(_: Request, served: Served) -> Response:
     manifest = served.bundle.manifest
     height, width = served.bundle.image_size
     told = {
-        "bundle": served.bundle_id,
+        "bundle": served.bundle.id,
         "model": manifest.model.class_name,
         "backend": served.backend,
         "labels": list(manifest.labels),

@@ -18,25 +18,52 @@ _ROWS = (1, 2, 4, 8, 16, 32, 64, 128)
 Mode = Literal["livesum", "livemax", "livemin", "max"]
 
 
-class Instruments:
-    """Each metric, by what it counts; `docs/observability.md` lists them."""
+class _Declared:
+    """What processes of both kinds have, and how more is declared."""
 
     def __init__(self, registry: CollectorRegistry) -> None:
         self._registry = registry
-        self._of_requests()
-        self._of_steps()
-        self._of_the_moment()
-
-    def _of_requests(self) -> None:
         self.requests = self._counter("requests", "Requests by how they ended.", "status")
-        self.request_seconds = self._histogram(
-            "request_seconds", "Time from arrival to answer.", _REQUEST_SECONDS, "schedule", "status"
+        self.resident_bytes = self._gauge(
+            "resident_bytes", "Resident memory of workers and engines; shared pages count for each.", "livesum"
         )
+
+    def _counter(self, name: str, told: str, *labels: str) -> Counter:
+        return Counter(f"diffes_{name}_total", told, labels, registry=self._registry)
+
+    def _histogram(self, name: str, told: str, buckets: Sequence[float], *labels: str) -> Histogram:
+        return Histogram(f"diffes_{name}", told, labels, buckets=buckets, registry=self._registry)
+
+    def _gauge(self, name: str, told: str, mode: Mode, *labels: str) -> Gauge:
+        return Gauge(f"diffes_{name}", told, labels, registry=self._registry, multiprocess_mode=mode)
+
+
+class FrontInstruments(_Declared):
+    """A worker's, which talks HTTP; `docs/observability.md` lists them."""
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        super().__init__(registry)
         self.first_byte_seconds = self._histogram(
             "first_byte_seconds",
             "Time from a call to the first thing made of its images: a stream's first progress or preview, an answer.",
             _REQUEST_SECONDS,
             "kind",
+        )
+        self.ready = self._gauge("ready", "1 if requests are served, by every worker.", "livemin")
+
+
+class EngineInstruments(_Declared):
+    """An engine's; `docs/observability.md` lists them."""
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        super().__init__(registry)
+        self._of_requests()
+        self._of_steps()
+        self._of_the_moment()
+
+    def _of_requests(self) -> None:
+        self.request_seconds = self._histogram(
+            "request_seconds", "Time from arrival to answer.", _REQUEST_SECONDS, "schedule", "status"
         )
         self.queue_seconds = self._histogram("queue_seconds", "Time from arrival to admission.", _QUEUE_SECONDS)
         self.images = self._counter("images", "Images that were answered with.", "schedule")
@@ -83,15 +110,11 @@ class Instruments:
         )
         self.backlog_seconds = self._gauge(
             "backlog_seconds",
-            "Forecast of what all inside will take; of several workers the longest.",
+            "Forecast of what all inside will take; of several engines the longest.",
             "livemax",
         )
         self.last_step = self._gauge(
             "last_step_timestamp_seconds", "When a step last ended, since 1970; 0 before the first.", "livemax"
-        )
-        self.ready = self._gauge("ready", "1 if requests are served, by every worker.", "livemin")
-        self.resident_bytes = self._gauge(
-            "resident_bytes", "Resident memory of the workers; shared pages count for each.", "livesum"
         )
         self.device_bytes = self._gauge("device_bytes", "Memory that torch holds on CUDA devices.", "livesum", "kind")
         self.weight_bytes = self._gauge(
@@ -99,12 +122,3 @@ class Instruments:
         )
         build = ("version", "bundle", "schedule", "backend")
         self.build = self._gauge("build_info", "Always 1; the labels tell what runs.", "max", *build)
-
-    def _counter(self, name: str, told: str, *labels: str) -> Counter:
-        return Counter(f"diffes_{name}_total", told, labels, registry=self._registry)
-
-    def _histogram(self, name: str, told: str, buckets: Sequence[float], *labels: str) -> Histogram:
-        return Histogram(f"diffes_{name}", told, labels, buckets=buckets, registry=self._registry)
-
-    def _gauge(self, name: str, told: str, mode: Mode, *labels: str) -> Gauge:
-        return Gauge(f"diffes_{name}", told, labels, registry=self._registry, multiprocess_mode=mode)

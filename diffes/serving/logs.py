@@ -15,22 +15,36 @@ LogFormat = Literal["text", "json"]
 
 _STATUSES: dict[Outcome, int] = {"done": 200, "rejected": 429, "expired": 504, "failed": 500, "cancelled": 499}
 _WITHDRAWN = 410
+_TEXT_TIME = "%Y-%m-%dT%H:%M:%S%z"
 
 logger = logging.getLogger(__name__)
 
 
 def configure(wanted: LogFormat) -> None:
-    """Text goes through BentoML's own handlers. JSON has the one handler of the process, for BentoML's lines too."""
+    """Of a worker. Text goes through BentoML's own handlers. JSON has the one handler of the process, for BentoML's
+    lines too.
+    """
     logging.getLogger("diffes").setLevel(logging.INFO)  # a service's default level
     if wanted == "text":
         return
-    handler = logging.StreamHandler(sys.stdout)
-    handler.setFormatter(Formatter())
     root = logging.getLogger()
     for other in (root, *(logging.getLogger(name) for name in ("bentoml", "uvicorn.error", "circus"))):
         other.handlers = []
         other.propagate = True
-    root.addHandler(handler)
+    root.addHandler(_handler(Formatter()))
+
+
+def configure_engine(wanted: LogFormat, worker: int) -> None:
+    """Of an engine's process. Text looks as BentoML's does."""
+    logging.getLogger("diffes").setLevel(logging.INFO)
+    text = logging.Formatter(f"%(asctime)s [%(levelname)s] [engine:diffes:{worker}] %(message)s", _TEXT_TIME)
+    logging.getLogger().addHandler(_handler(text if wanted == "text" else Formatter()))
+
+
+def _handler(formatter: logging.Formatter) -> logging.Handler:
+    handler = logging.StreamHandler(sys.stdout)
+    handler.setFormatter(formatter)
+    return handler
 
 
 class Formatter(JsonFormatter):

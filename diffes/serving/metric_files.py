@@ -5,14 +5,16 @@ full: so all of it is claimed while there is room, and a worker that finds none 
 """
 
 import os
+from contextlib import suppress
 from pathlib import Path
 
 from prometheus_client.multiprocess import mark_process_dead
 
 from diffes.errors import NotReady
+from diffes.files import take_room
 
 FOLDER = "PROMETHEUS_MULTIPROC_DIR"
-_NEEDED = 8 << 20  # bytes: a worker has 6 files of 1 MiB
+_NEEDED = 8 << 20  # bytes: a process has at most 6 files of 1 MiB
 
 
 def require_room() -> None:
@@ -22,7 +24,7 @@ def require_room() -> None:
     probe = Path(folder, f".room_{os.getpid()}")
     try:
         with probe.open("wb") as file:
-            _claim(file.fileno(), _NEEDED)
+            take_room(file.fileno(), _NEEDED)
     except OSError as error:
         raise NotReady(
             "metrics cannot be written",
@@ -40,18 +42,14 @@ def claim_room() -> None:
         return
     for path in Path(folder).glob(f"*_{os.getpid()}.db"):
         with path.open("r+b") as file:
-            _claim(file.fileno(), path.stat().st_size)
+            take_room(file.fileno(), path.stat().st_size)
 
 
 def forget_dead_processes() -> None:
-    """Take gauges of killed workers out of the sums; a respawned worker calls this first."""
+    """Take gauges of killed processes out of the sums; whoever comes in place of one calls this first."""
     folder = os.environ.get(FOLDER)
     for file in Path(folder).glob("gauge_live*_*.db") if folder else ():
         pid = int(file.stem.rsplit("_", 1)[1])
         if not Path(f"/proc/{pid}").exists():
-            mark_process_dead(pid, folder)  # type: ignore[no-untyped-call]
-
-
-def _claim(file: int, size: int) -> None:
-    if hasattr(os, "posix_fallocate"):  # not on macOS
-        os.posix_fallocate(file, 0, size)
+            with suppress(FileNotFoundError):  # another forgets it, too
+                mark_process_dead(pid, folder)  # type: ignore[no-untyped-call]

@@ -1,8 +1,8 @@
-"""Prometheus metrics of the engine and of what its callers felt."""
+"""Prometheus metrics of an engine."""
 
 from collections.abc import Sequence
 from time import time
-from typing import Literal, get_args
+from typing import get_args
 
 from prometheus_client import REGISTRY, CollectorRegistry
 
@@ -13,10 +13,8 @@ from diffes.engine.observer import Ending, Outcome, StageOf, StepReport
 from diffes.engine.request import Limits
 from diffes.errors import FailureReason
 from diffes.schedule import executed_steps
-from diffes.serving.instruments import Instruments
+from diffes.serving.instruments import EngineInstruments
 from diffes.serving.vitals import Vitals
-
-FirstKind = Literal["answer", "stream"]
 
 _OUTCOMES: tuple[Outcome, ...] = ("done", "failed", "cancelled", "expired", "rejected")
 _REJECTIONS = ("queue_full", "backlog", "deadline")
@@ -27,14 +25,12 @@ class Metrics:
     """An engine's observer. Make one per process; `prepare` it before the engine starts."""
 
     def __init__(self, registry: CollectorRegistry = REGISTRY) -> None:
-        self._of = Instruments(registry)
+        self._of = EngineInstruments(registry)
         self._backend = ""
         self._buckets: Sequence[int] = ()
         self._subgraph = ""  # of the last step
 
-    def prepare(
-        self, bundle: Bundle, bundle_id: str, backend: str, buckets: Sequence[int] = (), limits: Limits | None = None
-    ) -> None:
+    def prepare(self, bundle: Bundle, backend: str, buckets: Sequence[int] = (), limits: Limits | None = None) -> None:
         """Create every series this bundle will have, at 0, so that rates start from the first request.
 
         `buckets` are the rows that the backend pads a call to.
@@ -47,7 +43,7 @@ class Metrics:
         self._of.batch_limit.set(limits.batch)
         self._of.weight_bytes.labels("bundle").set(bundle.manifest.blob.bytes)
         self._of.weight_bytes.labels("dense").set(bundle.manifest.blob.dense_bytes)
-        self._of.build.labels(__version__, bundle_id, bundle.default, backend).set(1)
+        self._of.build.labels(__version__, bundle.id, bundle.default, backend).set(1)
         self.load(waiting=0, running=0)
 
     def load(self, *, waiting: int, running: int) -> None:
@@ -106,17 +102,8 @@ class Metrics:
         if outcome in _WASTEFUL:
             self._of.wasted_steps.labels(outcome).inc(ending.steps)
 
-    def invalid(self) -> None:
-        """A request was refused before the engine saw it."""
-        self._of.requests.labels("invalid").inc()
-
-    def first_byte(self, kind: FirstKind, seconds: float) -> None:
-        """A caller has the first thing that was made of its images."""
-        self._of.first_byte_seconds.labels(kind).observe(seconds)
-
     def felt(self, vitals: Vitals) -> None:
         """What was found of the process, a moment ago."""
-        self._of.ready.set(vitals.ready)
         self._of.backlog_seconds.set(vitals.backlog_seconds)
         self._of.resident_bytes.set(vitals.resident_bytes)
         self._of.device_bytes.labels("allocated").set(vitals.allocated_bytes)
@@ -133,16 +120,14 @@ class Metrics:
             self._of.padded_rows.labels(subgraph.id)
 
     def _prepare_requests(self, bundle: Bundle) -> None:
-        for status in (*_OUTCOMES, "invalid"):
-            self._of.requests.labels(status)
+        for outcome in _OUTCOMES:
+            self._of.requests.labels(outcome)
         for reason in _REJECTIONS:
             self._of.rejected.labels(reason)
         for reason in get_args(FailureReason):
             self._of.failed.labels(reason)
         for outcome in _WASTEFUL:
             self._of.wasted_steps.labels(outcome)
-        for kind in get_args(FirstKind):
-            self._of.first_byte_seconds.labels(kind)
         for held in ("allocated", "reserved"):
             self._of.device_bytes.labels(held)
         for schedule in bundle.manifest.schedules:

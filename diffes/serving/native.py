@@ -14,8 +14,8 @@ from diffes.images import grid_png, png
 from diffes.serving import sse
 from diffes.serving.calls import Followed, FollowedResponse, answer_of, cancelled, read_body
 from diffes.serving.errors import error_of, missing
+from diffes.serving.front import Served
 from diffes.serving.origin import known
-from diffes.serving.runtime import Served
 from diffes.serving.schema import GenerateAnswer, GenerateBody, ImageFormat
 
 CLIENT_CLOSED_REQUEST = 499
@@ -29,7 +29,7 @@ async def generate(request: Request, served: Served) -> Response:
     result = await answer_of(request, served.engine, asked)
     if result is None:
         return Response(status_code=CLIENT_CLOSED_REQUEST)
-    return await run_in_threadpool(_render, result, served.bundle_id, body.response or _accepted(request))
+    return await run_in_threadpool(_render, result, served.bundle.id, body.response or _accepted(request))
 
 
 async def stream(request: Request, served: Served) -> Response:
@@ -37,7 +37,7 @@ async def stream(request: Request, served: Served) -> Response:
     body = GenerateBody.parse(await read_body(request))
     asked = known(request, body.request(served.bundle.labels, served.new_id()))
     followed = await Followed.submitted(served.engine, asked)
-    return FollowedResponse(_events(followed, asked.id, served.bundle_id), followed, headers={"X-Request-ID": asked.id})
+    return FollowedResponse(_events(followed, asked.id, served.bundle.id), followed, headers={"X-Request-ID": asked.id})
 
 
 async def cancel(request: Request, served: Served) -> Response:

@@ -21,10 +21,10 @@ from diffes.images import encoded
 from diffes.serving import sse
 from diffes.serving.calls import Followed, FollowedResponse, answer_of, cancelled, read_body
 from diffes.serving.errors import error_of, missing
+from diffes.serving.front import Served
 from diffes.serving.native import CLIENT_CLOSED_REQUEST, headers_of
 from diffes.serving.openai_schema import ImagesBody
 from diffes.serving.origin import known
-from diffes.serving.runtime import Served
 from diffes.serving.schema import Times
 
 _PARTIAL, _COMPLETED = "image_generation.partial_image", "image_generation.completed"
@@ -53,7 +53,7 @@ async def generations(request: Request, served: Served) -> Response:
     result = await answer_of(request, served.engine, asked)
     if result is None:
         return Response(status_code=CLIENT_CLOSED_REQUEST)
-    return JSONResponse(await run_in_threadpool(told.answer, result), headers=headers_of(result, served.bundle_id))
+    return JSONResponse(await run_in_threadpool(told.answer, result), headers=headers_of(result, served.bundle.id))
 
 
 def model_ids(served: Served) -> Sequence[str]:
@@ -77,7 +77,7 @@ class _Told:
 
     def __init__(self, body: ImagesBody, served: Served) -> None:
         self._body = body
-        self._bundle_id = served.bundle_id
+        self._bundle_id = served.bundle.id
         height, width = served.bundle.image_size
         self._form = {
             "background": "opaque",

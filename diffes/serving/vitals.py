@@ -1,7 +1,7 @@
 """What is felt of a process now and then, rather than told of by the engine: memory, backlog, readiness.
 
-A scrape reads files that all workers write, whichever worker answers it. So each worker writes its own on a thread of
-its own, once a second, and at no scrape's cost.
+A scrape reads files that all processes write, whichever worker answers it. So each process writes its own on a thread
+of its own, once a second, and at no scrape's cost.
 """
 
 from collections.abc import Callable
@@ -15,9 +15,8 @@ _SECONDS = 1.0
 
 
 class Vitals(NamedTuple):
-    """Of this process."""
+    """Of an engine's process."""
 
-    ready: bool
     backlog_seconds: float
     resident_bytes: int
     allocated_bytes: int = 0  # by torch, on all CUDA devices: tensors
@@ -25,38 +24,37 @@ class Vitals(NamedTuple):
 
 
 class Pulse:
-    """Feels for vitals until it is stopped, and tells each time."""
+    """Has `feel` called until it is stopped."""
 
-    def __init__(self, ready: Callable[[], bool], backlog: Callable[[], float], tell: Callable[[Vitals], None]) -> None:
-        self._ready, self._backlog, self._tell = ready, backlog, tell
-        self._process = psutil.Process()
+    def __init__(self, feel: Callable[[], object]) -> None:
+        self._feel = feel
         self._stopped = Event()
         self._thread = Thread(target=self._run, name="diffes-pulse", daemon=True)
 
     def start(self) -> None:
-        """Begin; what is felt first is told before this returns."""
-        self.feel()
+        """Begin; the first call is done before this returns."""
+        self._feel()
         self._thread.start()
 
     def stop(self) -> None:
-        """End, telling once more."""
+        """End, calling once more."""
         self._stopped.set()
         if self._thread.is_alive():
             self._thread.join()
-        self.feel()
-
-    def feel(self) -> None:
-        """Tell now."""
-        resident = self._process.memory_info().rss
-        self._tell(Vitals(self._ready(), self._backlog(), resident, *_device_bytes()))
+        self._feel()
 
     def _run(self) -> None:
         while not self._stopped.wait(_SECONDS):
-            self.feel()
+            self._feel()
 
 
-def _device_bytes() -> tuple[int, int]:
-    """Allocated and reserved; nothing is asked of a device that this process does not use."""
+def resident_bytes() -> int:
+    """Of this process."""
+    return int(psutil.Process().memory_info().rss)
+
+
+def device_bytes() -> tuple[int, int]:
+    """Allocated and reserved by this process; nothing is asked of a device that it does not use."""
     if not torch.cuda.is_initialized():
         return 0, 0
     devices = range(torch.cuda.device_count())

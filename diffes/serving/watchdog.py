@@ -8,35 +8,37 @@ import os
 from collections.abc import Callable
 from threading import Event, Thread
 
-from diffes.serving.runtime import Runtime
-
+LAST_SECONDS = 15.0  # after the time to drain, in which the last answers are written and the backend is freed
 _LAST_ANSWERS = 1.0  # seconds in which what has failed is still written to its callers
 
 logger = logging.getLogger(__name__)
 
 
 class Watchdog:
-    """Looks at a runtime from a thread of its own; `end` is called once, with the reason."""
+    """Asks from a thread of its own why the process had better end; `end` is called once, with the reason."""
 
-    def __init__(self, runtime: Runtime, stall_seconds: float, end: Callable[[str], None] | None = None) -> None:
-        self._runtime = runtime
-        self._stall_seconds = stall_seconds
+    def __init__(
+        self, reason: Callable[[], str | None], every: float, end: Callable[[str], None] | None = None
+    ) -> None:
+        """`every` so many seconds."""
+        self._reason = reason
+        self._every = every
         self._end = end or end_process
         self._stopped = Event()
         self._thread = Thread(target=self._watch, name="diffes-watchdog", daemon=True)
 
     def start(self) -> None:
-        """Begin to look."""
+        """Begin to ask."""
         self._thread.start()
 
     def stop(self) -> None:
-        """Look no more."""
+        """Ask no more."""
         self._stopped.set()
         self._thread.join()
 
     def _watch(self) -> None:
-        while not self._stopped.wait(min(1.0, self._stall_seconds / 4)):
-            if reason := self._runtime.beyond_help(self._stall_seconds):
+        while not self._stopped.wait(self._every):
+            if reason := self._reason():
                 self._end(reason)
                 return
 

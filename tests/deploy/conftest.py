@@ -5,6 +5,7 @@ from prometheus_client import CollectorRegistry
 from prometheus_client.metrics_core import Metric
 
 from diffes.bundle import Bundle
+from diffes.serving.front_metrics import FrontMetrics
 from diffes.serving.metrics import Metrics
 from diffes.serving.vitals import Vitals
 from tests.engine.conftest import bundle
@@ -14,9 +15,10 @@ __all__ = ["bundle"]
 
 @pytest.fixture(scope="session")
 def exposed(bundle: Bundle) -> list[Metric]:
-    """The metrics of a prepared registry."""
-    registry = CollectorRegistry()
-    metrics = Metrics(registry)
-    metrics.prepare(bundle, "0123456789abcdef", "memory")
-    metrics.felt(Vitals(ready=True, backlog_seconds=0.0, resident_bytes=1))
-    return list(registry.collect())
+    """The metrics of a worker and of its engine."""
+    registries = CollectorRegistry(), CollectorRegistry()
+    worker, metrics = FrontMetrics(registries[0]), Metrics(registries[1])
+    metrics.prepare(bundle, "memory")
+    metrics.felt(Vitals(backlog_seconds=0.0, resident_bytes=1))
+    worker.felt(ready=True, resident_bytes=1)
+    return [metric for registry in registries for metric in registry.collect()]

@@ -34,7 +34,9 @@ def bundle(tiny_checkpoint: Checkpoint) -> Bundle:
         "mixed": build_schedule(tiny_checkpoint, sampler, [dense, half, dense, half], "none", {}),
         "half": build_schedule(tiny_checkpoint, sampler, [half, half], "none", {}),
     }
-    return Bundle(Path("nowhere"), _manifest(tiny_checkpoint, schedules))
+    bundle = Bundle(Path("nowhere"), _manifest(tiny_checkpoint, schedules))
+    vars(bundle)["id"] = "0123456789abcdef"  # which a file would give
+    return bundle
 
 
 def _manifest(checkpoint: Checkpoint, schedules: dict[str, Schedule]) -> Manifest:

@@ -24,13 +24,16 @@ PAUSE = Fault(kind="pause-worker", at=2, lasting=3)
 FILL = Fault(kind="fill-disk", at=1, lasting=4)
 CUT = Fault(kind="cut-triton", at=3, lasting=1)
 
+WORKER, ENGINE = "_bentoml_impl.worker.service", "diffes.serving.engine_process"
+
 PARENT = """
 import os, subprocess, sys, time
 command = [sys.executable, "-c", "import time; time.sleep(600)"]
 subprocess.Popen([*command, "another"])
-for worker in range(2):
-    subprocess.Popen([*command, "_bentoml_impl.worker.service"])
-    time.sleep(0.05)
+for process in range(2):
+    for module in ("_bentoml_impl.worker.service", "diffes.serving.engine_process"):
+        subprocess.Popen([*command, module])
+        time.sleep(0.05)
 while True:
     os.wait()
 """
@@ -38,18 +41,18 @@ while True:
 
 @pytest.fixture
 def target(tmp_path: Path) -> Iterator[Target]:
-    """A service of two workers and one more process, of which none serves."""
+    """A service of two workers, two engines and one more process, of which none serves."""
     service = Service.launch([sys.executable, "-c", PARENT], 1, tmp_path / "log", environment={})
     try:
-        wait_for(lambda: len(workers(service)) == 2, 60)
+        wait_for(lambda: len(running(service, ENGINE)) == 2, 60)
         yield Target(service.url, service=service)
     finally:
         service.kill()
 
 
-def workers(service: Service) -> list[psutil.Process]:
+def running(service: Service, module: str) -> list[psutil.Process]:
     """From the oldest on."""
-    found = [each for each in service.processes() if "_bentoml_impl.worker.service" in _words(each)]
+    found = [each for each in service.processes() if module in _words(each)]
     return sorted(found, key=lambda process: process.create_time())
 
 
@@ -61,10 +64,10 @@ def _words(process: psutil.Process) -> list[str]:
     return words
 
 
-def of(target: Target) -> list[psutil.Process]:
-    """Its workers."""
+def of(target: Target, module: str = WORKER) -> list[psutil.Process]:
+    """Its workers, or what else it runs."""
     assert target.service is not None
-    return workers(target.service)
+    return running(target.service, module)
 
 
 def is_stopped(process: psutil.Process) -> bool:
@@ -137,6 +140,19 @@ def test_the_oldest_worker_is_killed(target: Target) -> None:
     assert going.happened == [Happened("kill-worker", 2, 2, f"killed worker {first.pid}")]
 
 
+def test_the_oldest_engine_is_paused_and_killed(target: Target) -> None:
+    first, second = of(target, ENGINE)
+    going = Faults([Fault(kind="pause-engine", at=1, lasting=1), Fault(kind="kill-engine", at=3)], target)
+    going.at(1)
+    wait_for(lambda: is_stopped(first))
+    for now in (2, 3):
+        going.at(now)
+    wait_for(lambda: of(target, ENGINE) == [second])
+    assert len(of(target)) == 2
+    told = [f"stopped engine {first.pid} (SIGSTOP)", f"killed engine {first.pid}"]
+    assert [each.told for each in going.happened] == told
+
+
 def test_a_paused_worker_stands_still_and_goes_on(target: Target) -> None:
     first, second = of(target)
     going = Faults([PAUSE], target)
@@ -197,8 +213,14 @@ def test_a_relay_is_cut_and_mended() -> None:
 @pytest.mark.parametrize(
     ("fault", "words"),
     [
-        (KILL, "a fault of a worker cannot be made: expected a service that was started for the test .*, found none"),
-        (PAUSE, "a fault of a worker cannot be made: expected a service that was started for the test .*, found none"),
+        (
+            KILL,
+            "a fault of the worker cannot be made: expected a service that was started for the test .*, found none",
+        ),
+        (
+            PAUSE,
+            "a fault of the worker cannot be made: expected a service that was started for the test .*, found none",
+        ),
         (FILL, "fill-disk cannot be made: expected a service that was started on a small disk .*, found none"),
         (CUT, "cut-triton cannot be made: expected .* Triton server .*--backend triton.*, found none"),
     ],
@@ -215,7 +237,7 @@ def test_a_service_without_a_worker_has_none_to_kill(tmp_path: Path) -> None:
     process = subprocess.Popen([sys.executable, "-c", ""])
     process.wait()
     ended = Target("", service=Service(process, "", tmp_path))
-    with pytest.raises(LoadTestError, match="a fault of a worker cannot be made"):
+    with pytest.raises(LoadTestError, match="a fault of the worker cannot be made"):
         Faults([KILL], ended).require_possible()
 
 
@@ -225,8 +247,8 @@ def test_what_can_be_done_is_not_done_by_asking(target: Target, disk: Disk) -> N
     assert (len(of(target)), disk.done, going.happened) == (2, [], [])
 
 
-@pytest.mark.parametrize("fault", [{"kind": "kill-worker", "at": 1, "lasting": 2}, {"kind": "pause-worker", "at": 1}])
-def test_only_a_killed_worker_comes_back_by_itself(fault: dict[str, object]) -> None:
+@pytest.mark.parametrize("fault", [{"kind": "kill-engine", "at": 1, "lasting": 2}, {"kind": "pause-worker", "at": 1}])
+def test_only_what_is_killed_comes_back_by_itself(fault: dict[str, object]) -> None:
     with pytest.raises(ValidationError, match="how long it is `lasting`"):
         Fault.model_validate(fault)
 

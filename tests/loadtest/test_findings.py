@@ -123,7 +123,7 @@ def test_the_first_answer_counts_from_the_service_s_start() -> None:
 def scraped(bundle: Bundle, steps: Sequence[StepReport]) -> Scrape:
     registry = CollectorRegistry()
     metrics = Metrics(registry)
-    metrics.prepare(bundle, "0123456789abcdef", "memory")
+    metrics.prepare(bundle, "memory")
     for step in steps:
         metrics.stepped(step)
     return Scrape.parse(generate_latest(registry).decode())

@@ -78,7 +78,9 @@ def test_a_service_that_runs_takes_no_settings(tiny_bundle: Bundle) -> None:
     assert told(who) == "invalid settings: expected none of a service that runs already, found threads, workers"
 
 
-@pytest.mark.parametrize("name", ["cold-start", "kill-worker", "pause-worker", "full-disk", "cut-triton"])
+@pytest.mark.parametrize(
+    "name", ["cold-start", "kill-worker", "kill-engine", "pause-worker", "full-disk", "cut-triton"]
+)
 def test_a_service_that_runs_neither_starts_cold_nor_is_done_something_to(name: str, tiny_bundle: Bundle) -> None:
     words = told(Lineup(url=HERE, bundle=tiny_bundle), load_scenario(name))
     assert words.startswith("invalid service: expected --bundle, so that it is started for the test")

@@ -97,7 +97,7 @@ def test_what_a_run_added_is_the_difference() -> None:
 def test_what_a_service_of_ours_exposes_is_read(bundle: Bundle) -> None:
     registry = CollectorRegistry()
     metrics = Metrics(registry)
-    metrics.prepare(bundle, "0123456789abcdef", "memory")
+    metrics.prepare(bundle, "memory")
     stages = (StageOf("mixed", 1), StageOf("half", 0))
     metrics.stepped(StepReport("step0", stages, images=3, rows=6, seconds=0.5, shares=(1, 2)))
     found = scraped(registry)

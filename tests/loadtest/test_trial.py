@@ -148,7 +148,7 @@ def test_a_folder_without_a_whole_trial_has_none(done: Done, tmp_path: Path) -> 
 
 def test_a_fault_that_cannot_be_made_changes_nothing(done: Done, tmp_path: Path) -> None:
     folder = Path(copytree(done.folder, tmp_path / "run"))
-    with pytest.raises(LoadTestError, match="a fault of a worker cannot be made"):
+    with pytest.raises(LoadTestError, match="a fault of the worker cannot be made"):
         run_trial(SHORT, Target("http://127.0.0.1:1"), folder, faults=[PAUSE])
     assert Trial.load(folder) == done.trial
 

@@ -11,27 +11,29 @@ from diffes.engine.engine import Engine
 from diffes.engine.request import Limits
 from diffes.errors import NotReady
 from diffes.serving.app import create_app
+from diffes.serving.front import Served
+from diffes.serving.front_metrics import FrontMetrics
 from diffes.serving.keys import Keys
 from diffes.serving.metrics import Metrics
-from diffes.serving.runtime import Served
 from tests.engine.conftest import MemoryBackend, backend, bundle, model
 
 __all__ = ["backend", "bundle", "model"]
 
-BUNDLE_ID = "0123456789abcdef"
+BUNDLE_ID = "0123456789abcdef"  # of the bundle that has no files
 
 
 class Warm:
-    """A runtime whose engine is there from the start; tests may stop it from being ready."""
+    """A worker whose engine is in this process, and there from the start; tests may stop it from being ready."""
 
     def __init__(self, bundle: Bundle, backend: MemoryBackend) -> None:
-        self.registry = CollectorRegistry()
-        self.metrics = Metrics(self.registry)
-        self.metrics.prepare(bundle, BUNDLE_ID, backend.name)
-        self.engine = Engine(bundle, backend, Limits(queue=2), self.metrics)
+        self._registries = CollectorRegistry(), CollectorRegistry()
+        self.metrics = FrontMetrics(self._registries[0])
+        metrics = Metrics(self._registries[1])
+        metrics.prepare(bundle, backend.name)
+        self.engine = Engine(bundle, backend, Limits(queue=2), metrics)
         self.ready = True
         self.keys = Keys()
-        self._served = Served(bundle, BUNDLE_ID, backend.name, self.engine, "diffes", 1_700_000_000)
+        self._served = Served(bundle, backend.name, self.engine, "diffes", 1_700_000_000)
 
     def served(self) -> Served:
         if not self.ready:
@@ -39,8 +41,8 @@ class Warm:
         return self._served
 
     def count(self, name: str, **labels: str) -> float:
-        """A sample's value; 0 where there is none."""
-        return self.registry.get_sample_value(name, labels) or 0.0
+        """A sample's value, of the worker and the engine together; 0 where there is none."""
+        return sum(registry.get_sample_value(name, labels) or 0.0 for registry in self._registries)
 
 
 @pytest.fixture
@@ -60,7 +62,7 @@ def runtime(idle: Warm) -> Warm:
 
 def client_of(runtime: Warm) -> TestClient:
     """A client that sees what a remote one would see, also of bugs."""
-    return TestClient(create_app(lambda: runtime), raise_server_exceptions=False)  # type: ignore[arg-type, return-value]
+    return TestClient(create_app(lambda: runtime), raise_server_exceptions=False)
 
 
 @pytest.fixture

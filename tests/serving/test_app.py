@@ -198,7 +198,7 @@ def test_a_bug_is_answered_in_the_same_shape(client: TestClient, monkeypatch: py
 
 def test_a_client_that_leaves_frees_its_place(idle: Warm) -> None:
     async def leave() -> None:
-        transport = httpx.ASGITransport(create_app(lambda: idle))  # type: ignore[arg-type, return-value]
+        transport = httpx.ASGITransport(create_app(lambda: idle))
         async with httpx.AsyncClient(transport=transport, base_url="http://service") as client:
             asked = asyncio.create_task(client.post("/generate", json={"label": 0}))
             while idle.count("diffes_queue_depth") == 0:
@@ -222,7 +222,7 @@ def test_a_disconnected_client_is_noticed_while_its_request_waits(idle: Warm) ->
     async def talk() -> None:
         inbox.put_nowait(body)
         scope = {"type": "http", "method": "POST", "path": "/generate", "headers": [], "query_string": b""}
-        talking = asyncio.create_task(create_app(lambda: idle)(scope, inbox.get, send))  # type: ignore[arg-type, return-value]
+        talking = asyncio.create_task(create_app(lambda: idle)(scope, inbox.get, send))
         while idle.count("diffes_queue_depth") == 0:
             await asyncio.sleep(0.01)
         inbox.put_nowait({"type": "http.disconnect"})
@@ -261,7 +261,7 @@ def test_info_tells_what_each_stage_keeps(client: TestClient, bundle: Bundle) ->
 def test_the_description_covers_every_endpoint_and_field(client: TestClient) -> None:
     document = client.get("/openapi.json").json()
     described = {(path, method.upper()) for path, methods in document["paths"].items() for method in methods}
-    app = create_app(lambda: None)  # type: ignore[arg-type, return-value]
+    app = create_app(lambda: None)
     routes = [route for route in app.routes if isinstance(route, Route)]
     served = {(route.path, method) for route in routes for method in route.methods or () if method != "HEAD"}
     assert described == served - {("/", "GET"), ("/openapi.json", "GET")}

@@ -20,7 +20,7 @@ def registry() -> CollectorRegistry:
 @pytest.fixture
 def metrics(registry: CollectorRegistry, bundle: Bundle) -> Metrics:
     metrics = Metrics(registry)
-    metrics.prepare(bundle, "abc", "memory")
+    metrics.prepare(bundle, "memory")
     return metrics
 
 
@@ -33,7 +33,7 @@ def test_every_series_exists_at_zero_before_the_first_request(
     for stage in stages:
         labels = {"schedule": stage.schedule, "stage": str(stage.stage), "backend": "memory"}
         assert registry.get_sample_value("diffes_step_seconds_count", labels) == 0
-    for status in ("done", "failed", "cancelled", "expired", "rejected", "invalid"):
+    for status in ("done", "failed", "cancelled", "expired", "rejected"):
         assert registry.get_sample_value("diffes_requests_total", {"status": status}) == 0
 
 
@@ -77,7 +77,7 @@ def test_padding_is_what_the_backend_calculates_beyond_the_rows_asked_for(
 ) -> None:
     metrics.stepped(step("step0", rows=rows))
     assert registry.get_sample_value("diffes_padded_rows_total", {"subgraph": "step0"}) == 0
-    metrics.prepare(bundle, "abc", "memory", buckets=(1, 2, 4, 8))
+    metrics.prepare(bundle, "memory", buckets=(1, 2, 4, 8))
     metrics.stepped(step("step0", rows=rows))
     assert registry.get_sample_value("diffes_padded_rows_total", {"subgraph": "step0"}) == padded
 
@@ -128,9 +128,7 @@ def test_a_failure_says_where(metrics: Metrics, registry: CollectorRegistry) -> 
 
 
 def test_what_is_felt_of_the_process_is_shown(metrics: Metrics, registry: CollectorRegistry) -> None:
-    assert registry.get_sample_value("diffes_ready") == 0
-    metrics.felt(Vitals(ready=True, backlog_seconds=2.5, resident_bytes=100, allocated_bytes=30, reserved_bytes=40))
-    assert registry.get_sample_value("diffes_ready") == 1
+    metrics.felt(Vitals(backlog_seconds=2.5, resident_bytes=100, allocated_bytes=30, reserved_bytes=40))
     assert registry.get_sample_value("diffes_backlog_seconds") == 2.5
     assert registry.get_sample_value("diffes_resident_bytes") == 100
     assert registry.get_sample_value("diffes_device_bytes", {"kind": "reserved"}) == 40
@@ -139,5 +137,5 @@ def test_what_is_felt_of_the_process_is_shown(metrics: Metrics, registry: Collec
 def test_build_and_weights_are_told(metrics: Metrics, registry: CollectorRegistry, bundle: Bundle) -> None:
     assert metrics
     text = generate_latest(registry).decode()
-    assert 'diffes_build_info{backend="memory",bundle="abc",schedule="mixed"' in text
+    assert 'diffes_build_info{backend="memory",bundle="0123456789abcdef",schedule="mixed"' in text
     assert registry.get_sample_value("diffes_weight_bytes", {"of": "bundle"}) == bundle.manifest.blob.bytes

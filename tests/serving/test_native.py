@@ -87,7 +87,7 @@ def test_what_is_wrong_is_answered_before_a_stream_begins(client: TestClient) ->
 @pytest.mark.parametrize("path", ["/generate", "/generate/stream"])
 def test_who_leaves_frees_the_place_of_the_request(idle: Warm, path: str) -> None:
     async def leave() -> None:
-        transport = httpx.ASGITransport(create_app(lambda: idle))  # type: ignore[arg-type, return-value]
+        transport = httpx.ASGITransport(create_app(lambda: idle))
         async with httpx.AsyncClient(transport=transport, base_url="http://service") as client:
             asked = asyncio.create_task(client.post(path, json={"label": 0}))
             while idle.count("diffes_queue_depth") == 0:

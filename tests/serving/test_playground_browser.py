@@ -187,7 +187,7 @@ def test_a_narrow_screen_needs_no_sideways_scrolling(page: Page) -> None:
 @pytest.fixture
 def address(idle: Warm) -> Iterator[str]:
     """The app on an engine that is not started, behind a real server."""
-    app, port = create_app(lambda: idle), free_port()  # type: ignore[arg-type, return-value]
+    app, port = create_app(lambda: idle), free_port()
     server = uvicorn.Server(uvicorn.Config(app, port=port, log_level="error", ws="none", lifespan="off"))
     thread = Thread(target=lambda: asyncio.run(server.serve()))
     thread.start()

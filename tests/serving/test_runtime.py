@@ -12,13 +12,16 @@ from prometheus_client import CollectorRegistry
 from diffes.backends.base import Conditions
 from diffes.backends.fake import FakeBackend
 from diffes.bundle import Bundle
+from diffes.engine.engine import Engine
 from diffes.engine.request import Request
-from diffes.errors import EngineError, NotReady
+from diffes.errors import Closed
 from diffes.manifest import MANIFEST
 from diffes.serving.metrics import Metrics
 from diffes.serving.runtime import Runtime
 from diffes.serving.settings import Settings
 from diffes.serving.warmup import warm_rows, warm_up
+from diffes.serving.workers.loads import Duty
+from diffes.serving.workers.place import Place
 
 
 class GatedBackend(FakeBackend):
@@ -49,23 +52,33 @@ def runtime(bundle: Bundle, fake: GatedBackend, tmp_path: Path, monkeypatch: pyt
     (tmp_path / MANIFEST).write_text(bundle.manifest.text())
     monkeypatch.setattr(Bundle, "open", classmethod(lambda _cls, folder: Bundle(folder, bundle.manifest)))
     monkeypatch.setattr("diffes.serving.runtime.open_backend", lambda *_: fake)
-    return Runtime(Settings(bundle=tmp_path, max_batch=2), Metrics(CollectorRegistry()))
+    return Runtime(Settings(bundle=tmp_path, max_batch=2), Metrics(CollectorRegistry()), Place(tmp_path, 1, 1))
 
 
-def test_it_is_alive_but_not_ready_until_everything_has_run_once(
-    runtime: Runtime, fake: GatedBackend, bundle: Bundle, gate: threading.Event
+@pytest.fixture
+def duty(tmp_path: Path) -> Duty:
+    """What workers see of it."""
+    return Duty(Place(tmp_path, 1, 1))
+
+
+def engine_of(runtime: Runtime) -> Engine:
+    """The one that serves."""
+    assert runtime.engine is not None
+    return runtime.engine
+
+
+def test_it_is_not_ready_until_everything_has_run_once(
+    runtime: Runtime, fake: GatedBackend, bundle: Bundle, gate: threading.Event, duty: Duty
 ) -> None:
     runtime.start()
-    assert runtime.alive
-    assert not runtime.ready
-    with pytest.raises(NotReady, match="found a service that is warming up"):
-        runtime.served()
+    assert runtime.beyond_help(stall_seconds=0.001) is None
+    assert not duty.is_ready
     gate.set()
     runtime.wait_until_started()
-    assert runtime.ready
+    assert duty.is_ready
     warmed = {(call.subgraph, call.rows) for call in fake.calls if call.method == "denoise"}
     assert warmed == {(subgraph.id, rows) for subgraph in bundle.manifest.subgraphs for rows in warm_rows(2)}
-    assert runtime.served().engine.submit(Request(label=0, seed=0)).result(timeout=10).images.shape == (1, 3, 8, 8)
+    assert engine_of(runtime).submit(Request(label=0, seed=0)).result(timeout=10).images.shape == (1, 3, 8, 8)
     runtime.close()
 
 
@@ -81,31 +94,40 @@ def test_while_it_serves_no_garbage_collection_looks_through_what_is_loaded(
 
 
 def test_closing_frees_the_backend_and_refuses_what_comes_later(
-    runtime: Runtime, fake: GatedBackend, gate: threading.Event
+    runtime: Runtime, fake: GatedBackend, gate: threading.Event, duty: Duty
 ) -> None:
     gate.set()
     runtime.start()
     runtime.wait_until_started()
-    engine = runtime.served().engine
     runtime.close()
     assert fake.closed
-    assert not runtime.ready
-    with pytest.raises(NotReady, match="found a service that is shutting down"):
-        runtime.served()
-    with pytest.raises(EngineError, match="closed"):
-        engine.submit(Request(label=0, seed=0))
+    assert not duty.is_ready
+    with pytest.raises(Closed):
+        engine_of(runtime).submit(Request(label=0, seed=0))
 
 
-def test_a_failed_start_is_not_alive_and_says_why(runtime: Runtime, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_who_is_told_to_refuse_while_it_warms_up_never_gets_ready(
+    runtime: Runtime, gate: threading.Event, duty: Duty
+) -> None:
+    runtime.start()
+    runtime.refuse()
+    gate.set()
+    runtime.wait_until_started()
+    assert not duty.is_ready
+    runtime.close()
+
+
+def test_a_failed_start_is_beyond_help_and_says_why(
+    runtime: Runtime, monkeypatch: pytest.MonkeyPatch, duty: Duty
+) -> None:
     def refuse(*_: object) -> None:
         raise RuntimeError("no such device")
 
     monkeypatch.setattr("diffes.serving.runtime.open_backend", refuse)
     runtime.start()
     runtime.wait_until_started()
-    assert not runtime.alive
-    with pytest.raises(NotReady, match="found a failure: no such device"):
-        runtime.served()
+    assert runtime.beyond_help(stall_seconds=1) == "it could not start: no such device"
+    assert not duty.is_ready
     runtime.close()
 
 

@@ -1,6 +1,7 @@
 """A process that cannot serve any more ends."""
 
 import threading
+from functools import partial
 from pathlib import Path
 from queue import Queue
 
@@ -11,12 +12,13 @@ from diffes.backends.fake import FakeBackend
 from diffes.bundle import Bundle
 from diffes.engine.engine import Engine
 from diffes.engine.request import Request
-from diffes.errors import Closed, NotReady
+from diffes.errors import Closed
 from diffes.manifest import MANIFEST
 from diffes.serving.metrics import Metrics
 from diffes.serving.runtime import Runtime
 from diffes.serving.settings import Settings
 from diffes.serving.watchdog import Watchdog
+from diffes.serving.workers.place import Place
 from tests.serving.waiting import wait_for
 
 
@@ -48,23 +50,23 @@ def runtime(bundle: Bundle, fake: HangingBackend, tmp_path: Path, monkeypatch: p
     (tmp_path / MANIFEST).write_text(bundle.manifest.text())
     monkeypatch.setattr(Bundle, "open", classmethod(lambda _cls, folder: Bundle(folder, bundle.manifest)))
     monkeypatch.setattr("diffes.serving.runtime.open_backend", lambda *_: fake)
-    runtime = Runtime(Settings(bundle=tmp_path, max_batch=1, drain_seconds=0.1), Metrics(CollectorRegistry()))
+    settings = Settings(bundle=tmp_path, max_batch=1, drain_seconds=0.1)
+    runtime = Runtime(settings, Metrics(CollectorRegistry()), Place(tmp_path, 1, 1))
     runtime.start()
     runtime.wait_until_started()
     return runtime
 
 
 def own_engine(runtime: Runtime) -> Engine:
-    engine = runtime.served().engine
-    assert isinstance(engine, Engine)
-    return engine
+    assert runtime.engine is not None
+    return runtime.engine
 
 
 @pytest.fixture
 def reasons(runtime: Runtime) -> Queue[str]:
     """What a watchdog of this runtime ends it for."""
     found: Queue[str] = Queue()
-    Watchdog(runtime, stall_seconds=0.2, end=found.put).start()
+    Watchdog(partial(runtime.beyond_help, 0.2), every=0.05, end=found.put).start()
     return found
 
 
@@ -72,7 +74,7 @@ def test_an_engine_that_hangs_in_a_step_ends_the_process(
     runtime: Runtime, fake: HangingBackend, reasons: Queue[str]
 ) -> None:
     fake.hangs = True
-    runtime.served().engine.submit(Request(label=0, seed=0))
+    own_engine(runtime).submit(Request(label=0, seed=0))
     assert "its engine hangs" in reasons.get(timeout=10)
     fake.gate.set()
 
@@ -101,22 +103,19 @@ def test_what_is_not_done_within_the_time_to_drain_is_told_to_be_sent_again(
     runtime: Runtime, fake: HangingBackend
 ) -> None:
     fake.hangs = True
-    future = runtime.served().engine.submit(Request(label=0, seed=0))
+    future = own_engine(runtime).submit(Request(label=0, seed=0))
     assert fake.inside.wait(timeout=10)
     closing = threading.Thread(target=runtime.close)
     closing.start()
     threading.Timer(0.5, fake.gate.set).start()
     with pytest.raises(Closed, match="Send it again"):
         future.result(timeout=10)
-    with pytest.raises(NotReady, match="shutting down"):
-        runtime.served()
     closing.join(timeout=10)
     assert fake.closed
 
 
 def test_what_is_done_within_the_time_to_drain_is_answered(runtime: Runtime) -> None:
-    futures = [runtime.served().engine.submit(Request(label=0, seed=seed)) for seed in range(2)]
+    futures = [own_engine(runtime).submit(Request(label=0, seed=seed)) for seed in range(2)]
     runtime.refuse()
-    assert not runtime.ready
     assert all(future.result(timeout=10) for future in futures)
     runtime.close()

@@ -1,9 +1,8 @@
-"""An engine for the other workers: they submit and cancel as if it were theirs."""
+"""An engine for workers, which are other processes: they submit and cancel as if it were theirs."""
 
 import socketserver
 from collections.abc import Callable
 from concurrent.futures import Future
-from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from threading import Lock, Thread
@@ -36,9 +35,9 @@ Server = Channel[Answering, Asking]
 class Host:
     """Listens on a Unix socket. A worker that leaves takes its requests with it."""
 
-    def __init__(self, address: Path, engine: Engine, drop: Callable[[str], bool], left: Callable[[int], None]) -> None:
-        """`drop` cancels by id; `left` hears which worker is gone."""
-        self._engine, self._drop, self._left = engine, drop, left
+    def __init__(self, address: Path, engine: Engine, left: Callable[[int], None]) -> None:
+        """`left` hears which worker is gone."""
+        self._engine, self._left = engine, left
         self._channels: set[Server] = set()
         self._lock = Lock()
         host = self
@@ -47,6 +46,7 @@ class Host:
             def handle(self) -> None:
                 host._serve(Channel(self.request))
 
+        address.unlink(missing_ok=True)  # of an engine that was killed
         self._listener = _Listener(str(address), Connection)
         Thread(target=self._listener.serve_forever, args=(_POLL_SECONDS,), name="diffes-host", daemon=True).start()
 
@@ -62,7 +62,7 @@ class Host:
     def _serve(self, channel: Server) -> None:
         with self._lock:
             self._channels.add(channel)
-        asking = _Asking(channel, self._engine, self._drop)
+        asking = _Asking(channel, self._engine)
         try:
             for message in channel.received():
                 asking.hear(message)
@@ -83,9 +83,9 @@ class _Listener(socketserver.ThreadingUnixStreamServer):
 class _Asking:
     """One worker's requests here."""
 
-    def __init__(self, channel: Server, engine: Engine, drop: Callable[[str], bool]) -> None:
+    def __init__(self, channel: Server, engine: Engine) -> None:
         self.worker: int | None = None
-        self._channel, self._engine, self._drop = channel, engine, drop
+        self._channel, self._engine = channel, engine
         self._inside: dict[int, Future[Result]] = {}
 
     def hear(self, message: Asking) -> None:
@@ -98,7 +98,7 @@ class _Asking:
                 if future := self._inside.pop(number, None):
                     future.cancel()
             case Withdraw(number, request_id):
-                self._channel.send(Withdrawn(number, self._drop(request_id)))
+                self._channel.send(Withdrawn(number, self._engine.cancel(request_id)))
 
     def end(self) -> None:
         """Nobody waits for any of them."""
@@ -107,8 +107,6 @@ class _Asking:
 
     def _submit(self, asked: Submit) -> None:
         def tell(event: Progress | Preview) -> None:
-            if isinstance(event, Preview):  # a copy: with a row of a tensor all of it would be sent
-                event = replace(event, pixels=event.pixels.clone())
             self._channel.send(Heard(asked.number, event))
 
         try:
@@ -116,7 +114,7 @@ class _Asking:
         except Exception as error:  # noqa: BLE001 - whatever it is, who asked has to hear of it
             self._channel.send(Refused(asked.number, _told(error)))
             return
-        self._channel.send(Admitted(asked.number))
+        self._channel.send(Admitted(asked.number, self._engine.work(asked.request)))
         self._inside[asked.number] = future
         future.add_done_callback(partial(self._answer, asked.number))
 

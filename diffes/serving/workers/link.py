@@ -1,4 +1,4 @@
-"""Another worker's engine, as if it were here."""
+"""A worker's engine, which is a process of its own, as if it were here."""
 
 import socket
 from concurrent.futures import Future
@@ -32,19 +32,19 @@ from diffes.serving.workers.messages import (
 Waits = TypeVar("Waits")
 Answer = TypeVar("Answer")
 
-_SECONDS = 10.0  # for a worker to answer what needs no step
+_SECONDS = 10.0  # for an engine to answer what needs no step
 
 
 @dataclass(eq=False)
 class _Pending:
     listener: Listener | None
     future: Future[Result] = field(default_factory=Future)
-    admitted: Future[None] = field(default_factory=Future)
+    admitted: Future[float] = field(default_factory=Future)  # seconds of work
 
     def hear(self, message: Outcome) -> None:
         match message:
-            case Admitted():
-                self.admitted.set_result(None)
+            case Admitted(work=work):
+                self.admitted.set_result(work)
             case Refused(error=error):
                 self.admitted.set_exception(error)
             case Heard(event=event):
@@ -64,10 +64,10 @@ class _Pending:
 
 
 class Link:
-    """A connection to the worker that listens at `address`; OSError if none does."""
+    """A connection to the engine that listens at `address`; OSError if none does."""
 
     def __init__(self, address: Path, worker: int, to: int) -> None:
-        """From `worker`, whose number the other will forget if it is gone."""
+        """From `worker`, which the engine will forget if it is gone, to the engine of worker `to`."""
         self._to = to
         self._numbers = count()
         self._pending: dict[int, _Pending] = {}
@@ -84,22 +84,24 @@ class Link:
         self._channel.send(Hello(worker))
         Thread(target=self._read, name="diffes-link", daemon=True).start()
 
-    def submit(self, request: Request, listener: Listener | None = None) -> Future[Result]:
-        """As Engine.submit; OSError if the worker is gone before it has answered."""
+    def submit(self, request: Request, listener: Listener | None = None) -> tuple[Future[Result], float]:
+        """As Engine.submit, and the seconds that it takes by itself, by forecast; OSError if the engine is gone before
+        it has answered.
+        """
         pending = _Pending(listener)
         number = self._remember(self._pending, pending)
         self._channel.send(Submit(number, request, listener is not None))
         try:
-            self._answered(pending.admitted)
+            work = self._answered(pending.admitted)
         except BaseException:
             self._channel.send(TakeBack(number))
             self._pending.pop(number, None)
             raise
         pending.future.add_done_callback(partial(self._ended, number))
-        return pending.future
+        return pending.future, work
 
     def withdraw(self, request_id: str) -> bool:
-        """Whether the worker had a request of this id, and has dropped it; OSError if it is gone."""
+        """Whether the engine had a request of this id, and has dropped it; OSError if it is gone."""
         answer = Future[bool]()
         number = self._remember(self._asked, answer)
         self._channel.send(Withdraw(number, request_id))
@@ -116,7 +118,7 @@ class Link:
         """Its number; not once the channel has ended, of which nobody would tell it."""
         with self._lock:
             if self.broken:
-                raise ConnectionError(f"worker {self._to} is gone")
+                raise ConnectionError(f"engine {self._to} is gone")
             number = next(self._numbers)
             waiting[number] = who
             return number
@@ -125,7 +127,7 @@ class Link:
         try:
             return answer.result(_SECONDS)
         except TimeoutError as error:
-            found = f"none from worker {self._to} in {_SECONDS:g} seconds"
+            found = f"none from engine {self._to} in {_SECONDS:g} seconds"
             raise NotReady("not ready", expected="an answer", found=found, remedy="Try again later.") from error
 
     def _ended(self, number: int, future: Future[Result]) -> None:
@@ -138,12 +140,12 @@ class Link:
             self._hear(message)
         with self._lock:
             self.broken = True
-        gone = ConnectionError(f"worker {self._to} is gone")
+        gone = ConnectionError(f"engine {self._to} is gone")
         for answer in list(self._asked.values()):
             answer.set_exception(gone)
         for pending in list(self._pending.values()):
             if pending.admitted.done():
-                pending.fail(Closed(f"worker {self._to} ended before the request was done", remedy="Send it again."))
+                pending.fail(Closed(f"engine {self._to} ended before the request was done", remedy="Send it again."))
             else:
                 pending.admitted.set_exception(gone)
 

@@ -1,4 +1,8 @@
-"""How much every worker has to do: a table of seconds of work in a file that all of them map."""
+"""How much every engine has to do: a table of seconds of work in a file that all processes of a service map.
+
+Rows are who was asked, columns whose engine serves; a worker writes its own row, so that none waits for another. A last
+row tells since when each engine has been ready, 0 if it is not.
+"""
 
 import os
 import time
@@ -6,39 +10,43 @@ from collections import Counter
 from threading import Lock
 
 import numpy as np
+from numpy.typing import NDArray
 
+from diffes.files import take_room
 from diffes.serving.workers.place import Place
 
 
 class Loads:
-    """Rows are who was asked, columns who serves; a worker writes its own row, so that none waits for another. What it
-    has just placed counts at once: requests that come together are spread, before any engine knows of them. A last row
-    tells since when each has been ready, 0 if it is not.
+    """A worker's view: what it places counts at once, so that requests that come together are spread before any engine
+    knows of them.
     """
 
     def __init__(self, place: Place) -> None:
         self._worker = place.worker
-        shape = (place.workers + 1, place.workers)
-        with os.fdopen(os.open(place.loads, os.O_CREAT | os.O_RDWR, 0o600), "r+b") as file:
-            file.truncate(shape[0] * shape[1] * 8)
-            self._table = np.memmap(file, dtype=np.float64, mode="r+", shape=shape)
+        self._table = _mapped(place)
         self._mine = self._table[self._worker - 1]
         self._lost = np.zeros(place.workers)  # since when those had been ready that were found to be gone
         self._requests = Counter[int]()  # of this worker, that are somewhere
         self._lock = Lock()
-        self._mine[:] = 0.0
-        self.ready(yes=False)  # as one that was killed still is
+        self._mine[:] = 0.0  # of one that was killed
 
     def assign(self, seconds: float) -> int | None:
-        """The ready worker that has least to do, now with so much more, this one if in doubt; None if none is ready."""
+        """The ready engine that has least to do, now with so much more, this worker's if in doubt; None if none is
+        ready.
+        """
         with self._lock:
             left = self._table[:-1].sum(axis=0)
-            if not (ready := self._ready()):
+            if not (ready := self.ready):
                 return None
             chosen = min(ready, key=lambda worker: (left[worker - 1], (worker - self._worker) % len(left)))
             self._requests[chosen] += 1
             self._mine[chosen - 1] += seconds
             return chosen
+
+    def correct(self, worker: int, seconds: float) -> None:
+        """What was assigned takes so much longer than was thought."""
+        with self._lock:
+            self._mine[worker - 1] += seconds
 
     def release(self, worker: int, seconds: float) -> None:
         """What was assigned is done, or will not be."""
@@ -47,23 +55,40 @@ class Loads:
             left = self._mine[worker - 1] - seconds
             self._mine[worker - 1] = max(left, 0.0) if self._requests[worker] else 0.0
 
+    def lose(self, worker: int) -> None:
+        """Its engine is gone: this worker assigns it nothing until it is ready again."""
+        self._lost[worker - 1] = self._table[-1, worker - 1]
+
     @property
-    def others(self) -> bool:
-        """Whether another worker is ready."""
-        return bool(self._ready() - {self._worker})
+    def ready(self) -> set[int]:
+        """Whose engines serve, as far as this worker knows."""
+        since = self._table[-1]
+        return {int(index) + 1 for index in np.flatnonzero((since > 0) & (since != self._lost))}
+
+
+class Duty:
+    """An engine's view: whether it serves."""
+
+    def __init__(self, place: Place) -> None:
+        self._table = _mapped(place)
+        self._column = place.worker - 1
 
     def ready(self, *, yes: bool) -> None:
-        """Whether this worker serves others."""
-        self._table[-1, self._worker - 1] = time.time() if yes else 0.0
+        """Whether it serves from now on."""
+        self._table[-1, self._column] = time.time() if yes else 0.0
 
-    def lose(self, worker: int) -> None:
-        """It is gone: this one assigns it nothing until it is ready again."""
-        self._lost[worker - 1] = self._table[-1, worker - 1]
+    @property
+    def is_ready(self) -> bool:
+        """Whether it serves."""
+        return bool(self._table[-1, self._column] > 0)
 
     def forget(self, worker: int) -> None:
         """What a worker that is gone had placed here."""
-        self._table[worker - 1, self._worker - 1] = 0.0
+        self._table[worker - 1, self._column] = 0.0
 
-    def _ready(self) -> set[int]:
-        since = self._table[-1]
-        return {int(index) + 1 for index in np.flatnonzero((since > 0) & (since != self._lost))}
+
+def _mapped(place: Place) -> NDArray[np.float64]:
+    shape = (place.workers + 1, place.workers)
+    with os.fdopen(os.open(place.loads, os.O_CREAT | os.O_RDWR, 0o600), "r+b") as file:
+        take_room(file.fileno(), shape[0] * shape[1] * 8)  # a hole in a mapped file ends whom a full disk meets
+        return np.memmap(file, dtype=np.float64, mode="r+", shape=shape)

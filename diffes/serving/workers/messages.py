@@ -1,4 +1,4 @@
-"""What workers say to each other. A number tells requests on one connection apart."""
+"""What workers and engines say to each other. A number tells requests on one connection apart."""
 
 from dataclasses import dataclass
 
@@ -39,9 +39,10 @@ class Withdraw:
 
 @dataclass(frozen=True, slots=True)
 class Admitted:
-    """It is in the engine's queue."""
+    """It is in the engine's queue; seconds that it takes by itself, by forecast."""
 
     number: int
+    work: float
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,20 +7,25 @@ from typing import NamedTuple
 
 from diffes.errors import NotReady
 
+_LONGEST = 107  # bytes of a Unix socket's path, on Linux; 103 on macOS
+
 
 class Place(NamedTuple):
-    """Worker 1, 2, ... of so many, in a folder that is theirs alone."""
+    """Worker 1, 2, ... of so many, and its engine's, in a folder that is theirs alone."""
 
     folder: Path
     worker: int
     workers: int
 
     def enter(self) -> None:
-        """Make the folder; NotReady if it is another user's, who could read and answer."""
+        """Make the folder; NotReady if it is another user's, who could read and answer, or no socket can be in it."""
+        if len(os.fsencode(self.socket(self.worker))) > _LONGEST:
+            expected = f"a temporary folder such that a socket's path has {_LONGEST} bytes at most"
+            remedy = "Set TMPDIR to a shorter one."
+            raise NotReady("not ready", expected=expected, found=str(self.socket(self.worker)), remedy=remedy)
         self.folder.mkdir(mode=0o700, exist_ok=True)
         if self.folder.stat().st_uid != os.getuid():
             raise NotReady("not ready", expected=f"a folder {self.folder} of this user", found="another's")
-        self.socket(self.worker).unlink(missing_ok=True)  # of a worker that was killed
 
     def leave(self) -> None:
         """The last one removes the folder."""
@@ -29,7 +34,7 @@ class Place(NamedTuple):
             shutil.rmtree(self.folder, ignore_errors=True)
 
     def socket(self, worker: int) -> Path:
-        """On which a worker serves the others."""
+        """On which a worker's engine serves all of them."""
         return self.folder / f"{worker}.sock"
 
     @property

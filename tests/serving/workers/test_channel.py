@@ -1,9 +1,10 @@
+import pickle
 import socket
 from threading import Thread
 
 import torch
 
-from diffes.serving.workers.channel import Channel
+from diffes.serving.workers.channel import Channel, _pickled
 
 Ends = tuple[Channel[object, object], Channel[object, object]]
 
@@ -25,6 +26,16 @@ def test_messages_arrive_whole_and_in_order_before_the_channel_ends() -> None:
     assert list(one.received()) == []
     assert (first, last) == ("first", "last")
     assert torch.equal(received, images)  # type: ignore[arg-type]
+
+
+def test_of_a_tensor_s_view_nothing_else_is_sent_and_what_arrives_can_be_written_to() -> None:
+    images = torch.zeros(64, 3, 8, 8)
+    sent = _pickled({"preview": images[1], "turned": images[2].transpose(0, 1)})
+    assert len(sent) < 3 * images[1].nbytes
+    received = pickle.loads(sent)
+    assert received["preview"].shape == (3, 8, 8)
+    assert received["turned"].shape == (8, 3, 8)
+    received["preview"] += 1
 
 
 def test_who_sends_does_not_wait_for_who_reads() -> None:

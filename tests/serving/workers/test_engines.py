@@ -1,4 +1,4 @@
-"""Two workers' engines as one, each of them real: placed by load, heard, cancelled, lost."""
+"""Two workers' engines as one, each of them real, but in this process: placed by load, heard, cancelled, lost."""
 
 import threading
 from collections.abc import Callable, Iterator
@@ -15,7 +15,9 @@ from diffes.engine.request import Limits, Preview, Progress, Request, Result
 from diffes.errors import Closed, EngineError, InvalidInput, NotReady, Overloaded
 from diffes.pruning.model import PrunedModel
 from diffes.serving.workers.engines import Engines
+from diffes.serving.workers.host import Host
 from diffes.serving.workers.ids import new_id
+from diffes.serving.workers.loads import Duty
 from diffes.serving.workers.place import Place
 from tests.engine.conftest import STEPS, MemoryBackend, bundle, model
 from tests.engine.driving import TOLERANCE
@@ -37,19 +39,39 @@ class Worker:
         self.own = Engine(bundle, self.backend, Limits(queue=2), costs=StepCosts(COSTS))
         self.own.start()
         self.all = Engines(place, bundle, Limits())
-        self.all.serve(self.own)
+        self.duty = Duty(place)
+        self.host = Host(place.socket(place.worker), self.own, self.duty.forget)
+        self.duty.ready(yes=True)
 
     def wait(self) -> None:
         assert self.gate.wait(30)
 
+    def close(self) -> None:
+        """As its two processes do."""
+        self.duty.ready(yes=False)
+        self.own.close(limit=10)
+        self.all.close(limit=10)
+        self.host.close()
+
     def end(self) -> None:
         self.gate.set()
-        self.all.close(limit=10)
+        self.close()
+
+
+def entered(folder: Path) -> Callable[[int], Place]:
+    """The place of a worker of three."""
+
+    def enter(worker: int) -> Place:
+        place = Place(folder / "place", worker, 3)
+        place.enter()
+        return place
+
+    return enter
 
 
 @pytest.fixture
 def workers(bundle: Bundle, model: PrunedModel, tmp_path: Path) -> Iterator[tuple[Worker, Worker]]:
-    one, two = (Worker(bundle, model, Place(tmp_path / "place", worker, 3)) for worker in (1, 2))
+    one, two = (Worker(bundle, model, place) for place in map(entered(tmp_path), (1, 2)))
     yield one, two
     one.end()
     two.end()
@@ -131,8 +153,8 @@ def test_a_worker_that_warms_up_has_the_others_serve_what_it_is_asked_for(
     workers: tuple[Worker, Worker], bundle: Bundle, tmp_path: Path
 ) -> None:
     one, two = workers
-    three = Engines(Place(tmp_path / "place", 3, 3), bundle, Limits())
-    assert three.others
+    three = Engines(entered(tmp_path)(3), bundle, Limits())
+    assert three.ready == {1, 2}
     futures = [three.submit(Request(label=0, seed=seed)) for seed in range(4)]
     assert all(future.result(timeout=30) for future in futures)
     assert one.backend.calls
@@ -143,11 +165,20 @@ def test_a_worker_that_warms_up_has_the_others_serve_what_it_is_asked_for(
         three.submit(Request(label=0, seed=0, steps=0))
     assert not three.cancel(new_id(3))
     for worker in workers:
-        worker.all.refuse()
-    assert not three.others
-    with pytest.raises(NotReady, match="expected a worker that serves, found none"):
+        worker.duty.ready(yes=False)
+    assert not three.ready
+    with pytest.raises(NotReady, match="expected an engine that serves, found none"):
         three.submit(Request(label=0, seed=0))
     three.close(limit=1)
+
+
+def test_what_was_placed_counts_as_what_the_engine_says_it_takes(workers: tuple[Worker, Worker]) -> None:
+    one, two = workers
+    asked = Request(label=0, seed=0, id=new_id(1))
+    one.gate.clear()
+    one.all.submit(asked)
+    assert one.all._loads._mine[0] == pytest.approx(two.own.work(asked))
+    assert two.own.work(asked) > 1  # not a hundredth of a second a step
 
 
 def test_what_is_wrong_with_a_request_is_said_at_once(workers: tuple[Worker, Worker]) -> None:
@@ -187,9 +218,8 @@ def test_when_a_worker_is_lost_its_requests_end_in_an_error_and_the_others_go_on
 ) -> None:
     one, two = workers
     first, second, _ = elsewhere(one, two)
-    assert two.all._host
-    two.all._host.close()  # as if it were killed: the socket's file stays
-    with pytest.raises(Closed, match="worker 2 ended before the request was done.* Send it again"):
+    two.host.close()  # as if it were killed: the socket's file stays
+    with pytest.raises(Closed, match="engine 2 ended before the request was done.* Send it again"):
         second.result(timeout=30)
     third = one.all.submit(Request(label=0, seed=2, id=new_id(1)))  # though the other has less to do
     one.gate.set()
@@ -201,9 +231,9 @@ def test_when_a_worker_is_lost_its_requests_end_in_an_error_and_the_others_go_on
 def test_a_worker_that_closes_sends_what_it_still_can_and_gets_no_more(workers: tuple[Worker, Worker]) -> None:
     one, two = workers
     _, second, _ = elsewhere(one, two)
-    closing = threading.Thread(target=two.all.close, args=(10,))
+    closing = threading.Thread(target=two.close)
     closing.start()
-    wait_for(lambda: not two.all._loads._table[-1, 1])
+    wait_for(lambda: not two.duty.is_ready)
     here = one.all.submit(Request(label=0, seed=3, id=new_id(1)))
     two.gate.set()
     assert second.result(timeout=30)
@@ -216,7 +246,7 @@ def test_a_worker_that_is_about_to_end_has_the_others_serve_what_it_is_asked_for
     workers: tuple[Worker, Worker],
 ) -> None:
     one, two = workers
-    one.all.refuse()
+    one.duty.ready(yes=False)
     assert one.all.submit(Request(label=0, seed=0)).result(timeout=30)
     assert two.backend.calls
     assert not one.backend.calls

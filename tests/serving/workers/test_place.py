@@ -19,11 +19,10 @@ def test_the_folder_is_its_users_alone_and_the_last_worker_removes_it(tmp_path: 
     assert not one.folder.exists()
 
 
-def test_what_a_killed_worker_left_is_in_nobodys_way(tmp_path: Path) -> None:
-    place = Place(tmp_path, 1, 2)
-    place.socket(1).touch()
-    place.enter()
-    assert not place.socket(1).exists()
+def test_a_folder_in_which_no_socket_can_be_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(NotReady, match="expected .* 107 bytes at most, found .*Set TMPDIR to a shorter one"):
+        Place(tmp_path / ("x" * 100), 1, 2).enter()
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_folder_of_another_user_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
