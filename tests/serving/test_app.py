@@ -258,10 +258,10 @@ def test_info_tells_what_each_stage_keeps(client: TestClient, bundle: Bundle) ->
     assert mixed["compensation"] == bundle.schedule("mixed").compensation
 
 
-def test_the_description_covers_every_endpoint_and_field(client: TestClient) -> None:
+def test_the_description_covers_every_endpoint_and_field(client: TestClient, runtime: Warm) -> None:
     document = client.get("/openapi.json").json()
     described = {(path, method.upper()) for path, methods in document["paths"].items() for method in methods}
-    app = create_app(lambda: None)
+    app = create_app(lambda: runtime)
     routes = [route for route in app.routes if isinstance(route, Route)]
     served = {(route.path, method) for route in routes for method in route.methods or () if method != "HEAD"}
     assert described == served - {("/", "GET"), ("/openapi.json", "GET")}
