@@ -28,7 +28,8 @@ from diffes.engine.policies import OldestFirst
 from diffes.engine.request import Limits, Request
 from diffes.engine.scheduling import StageScheduler
 from diffes.files import write_text_atomically
-from diffes.serving.warmup import spare_what_stays, warm_up
+from diffes.serving.garbage import spare_what_stays
+from diffes.serving.warmup import warm_up
 
 
 @dataclass

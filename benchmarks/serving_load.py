@@ -31,7 +31,8 @@ from diffes.bundle import Bundle
 from diffes.engine.policies import POLICIES
 from diffes.engine.request import Request
 from diffes.files import write_text_atomically
-from diffes.serving.warmup import spare_what_stays, warm_up
+from diffes.serving.garbage import spare_what_stays
+from diffes.serving.warmup import warm_up
 
 Stretch = dict[str, Any]  # what Trial.run tells of one
 

@@ -1,5 +1,6 @@
 """What a worker holds: the bundle's description, the engines of all workers, and the process of its own."""
 
+import gc
 import time
 from math import inf
 from typing import NamedTuple
@@ -9,6 +10,7 @@ from diffes.errors import NotReady
 from diffes.manifest import read_manifest
 from diffes.serving.calls import Submits
 from diffes.serving.front_metrics import FrontMetrics
+from diffes.serving.garbage import spare_what_stays
 from diffes.serving.settings import Settings
 from diffes.serving.vitals import Pulse, resident_bytes
 from diffes.serving.watchdog import LAST_SECONDS
@@ -58,6 +60,7 @@ class Front:
         """Begin; returns at once."""
         self._keeper.start()
         self._pulse.start()
+        spare_what_stays()
 
     @property
     def ready(self) -> bool:
@@ -106,6 +109,7 @@ class Front:
         self._keeper.wait(max(0.0, end - time.monotonic()) + LAST_SECONDS)
         self._pulse.stop()
         self._place.leave()
+        gc.unfreeze()
 
     @property
     def _closed(self) -> bool:

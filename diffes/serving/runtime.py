@@ -14,13 +14,14 @@ from diffes.engine.engine import Engine
 from diffes.engine.observer import Together
 from diffes.engine.policies import scheduler_named
 from diffes.serving.endings import Ended, Endings
+from diffes.serving.garbage import spare_what_stays
 from diffes.serving.logs import log_ending
 from diffes.serving.metric_files import claim_room, forget_dead_processes
 from diffes.serving.metrics import Metrics
 from diffes.serving.settings import Settings
 from diffes.serving.tracing import Tracing
 from diffes.serving.vitals import Pulse, Vitals, device_bytes, resident_bytes
-from diffes.serving.warmup import spare_what_stays, warm_up
+from diffes.serving.warmup import warm_up
 from diffes.serving.watchdog import LAST_SECONDS
 from diffes.serving.workers.host import Host
 from diffes.serving.workers.loads import Duty

@@ -1,6 +1,5 @@
 """Run everything before the first request, so that none pays for allocation, tuning or lazy loading; and time it."""
 
-import gc
 import logging
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
@@ -61,14 +60,6 @@ def _rehearse(bundle: Bundle, backend: Backend, batch: int) -> None:
                 engine.step()
             if (error := done.exception()) is not None:  # not necessarily one that other requests will meet
                 logger.warning("warm-up with %d images failed: %s", images, error)
-
-
-def spare_what_stays() -> None:
-    """Tell Python's garbage collector that all that is loaded now stays, until `gc.unfreeze`: a collection that looked
-    through it would stop the engine for a third of a second, as measured behind PyTorch's compiler.
-    """
-    gc.collect()
-    gc.freeze()
 
 
 def warm_rows(batch: int, buckets: Sequence[int] = ()) -> Sequence[int]:

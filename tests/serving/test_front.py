@@ -1,5 +1,6 @@
 """A worker and its engine, which is a real process of its own."""
 
+import gc
 import os
 import signal
 import subprocess
@@ -79,6 +80,7 @@ def test_it_serves_once_its_engine_is_warm_and_answers_what_is_inside_before_bot
 ) -> None:
     front = make()
     front.start()
+    assert gc.get_freeze_count() > len(gc.get_objects(generation=2))  # no collection stops it for long
     assert front.alive
     assert not front.feel()
     with pytest.raises(NotReady, match="found a service that is warming up"):
@@ -97,6 +99,7 @@ def test_it_serves_once_its_engine_is_warm_and_answers_what_is_inside_before_bot
     assert not front.feel()
     with pytest.raises(NotReady, match="found a service that is shutting down"):
         front.served()
+    assert gc.get_freeze_count() == 0
     front.close()  # as BentoML asks after us
 
 
