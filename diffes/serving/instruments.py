@@ -24,9 +24,10 @@ class _Declared:
     def __init__(self, registry: CollectorRegistry) -> None:
         self._registry = registry
         self.requests = self._counter("requests", "Requests by how they ended.", "status")
-        self.resident_bytes = self._gauge(
-            "resident_bytes", "Resident memory of workers and engines; shared pages count for each.", "livesum"
-        )
+
+    def _resident(self) -> Gauge:
+        told = "Resident memory of workers and engines; shared pages count for each."
+        return self._gauge("resident_bytes", told, "livesum")
 
     def _counter(self, name: str, told: str, *labels: str) -> Counter:
         return Counter(f"diffes_{name}_total", told, labels, registry=self._registry)
@@ -50,6 +51,7 @@ class FrontInstruments(_Declared):
             "kind",
         )
         self.ready = self._gauge("ready", "1 if requests are served, by every worker.", "livemin")
+        self.resident_bytes = self._resident()
 
 
 class EngineInstruments(_Declared):
@@ -116,6 +118,7 @@ class EngineInstruments(_Declared):
         self.last_step = self._gauge(
             "last_step_timestamp_seconds", "When a step last ended, since 1970; 0 before the first.", "livemax"
         )
+        self.resident_bytes = self._resident()
         self.device_bytes = self._gauge("device_bytes", "Memory that torch holds on CUDA devices.", "livesum", "kind")
         self.weight_bytes = self._gauge(
             "weight_bytes", "Weights: the bundle's one blob, and the dense model alone.", "max", "of"

@@ -21,4 +21,5 @@ def exposed(bundle: Bundle) -> list[Metric]:
     metrics.prepare(bundle, "memory")
     metrics.felt(Vitals(backlog_seconds=0.0, resident_bytes=1))
     worker.felt(ready=True, resident_bytes=1)
-    return [metric for registry in registries for metric in registry.collect()]
+    metrics_of_both = {metric.name: metric for registry in registries for metric in registry.collect()}
+    return list(metrics_of_both.values())
