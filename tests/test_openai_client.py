@@ -28,8 +28,9 @@ def service(tiny_bundle: Bundle, tmp_path_factory: pytest.TempPathFactory) -> It
 
 
 @pytest.fixture
-def client(service: Service) -> openai.OpenAI:
-    return openai.OpenAI(base_url=f"{service.url}/v1", api_key="none is asked for", max_retries=0)
+def client(service: Service) -> Iterator[openai.OpenAI]:
+    with openai.OpenAI(base_url=f"{service.url}/v1", api_key="none is asked for", max_retries=0) as client:
+        yield client
 
 
 def test_models_are_listed(client: openai.OpenAI) -> None:
@@ -71,13 +72,15 @@ def test_a_wrong_value_is_an_error_with_param_and_code(client: openai.OpenAI) ->
 
 def test_who_finds_the_queue_full_comes_back_when_told_to_and_gets_an_image(service: Service) -> None:
     """Six callers where two have room: each is served, and some were told to wait."""
-    patient = openai.OpenAI(base_url=f"{service.url}/v1", api_key="x", max_retries=20)
 
     def ask(seed: int) -> bool:
         made = patient.images.generate(prompt="a ship", extra_body={"seed": seed, "steps": 400}, timeout=120)
         return bool(made.data)
 
-    with ThreadPoolExecutor(6) as callers:
+    with (
+        openai.OpenAI(base_url=f"{service.url}/v1", api_key="x", max_retries=20) as patient,
+        ThreadPoolExecutor(6) as callers,
+    ):
         assert all(callers.map(ask, range(6)))
     scrape = httpx.get(f"{service.url}/metrics").text
     (rejected,) = re.findall(r'^diffes_rejected_total\{reason="queue_full"\} (.+)$', scrape, re.MULTILINE)
