@@ -124,6 +124,10 @@ class Closed(EngineError):
     """A request was not done when the engine was closed, or came later: nothing is wrong with it."""
 
 
+class Lost(Closed):
+    """A request was inside when its engine's process ended, which could tell of it no more."""
+
+
 class LatencyError(DiffesError):
     """A latency table is malformed, or was measured of another model or on another device."""
 

@@ -25,6 +25,7 @@ _PNG = b"\x89PNG\r\n\x1a\n"
 _DIGEST = 32  # hex digits
 _REFUSALS = (429, 503)  # nothing was begun; so with all of 4xx but what ended a request that was inside
 _BEGUN = (410, 499)
+_LOST = "closing"  # with a 503 of ours: it was inside when its engine ended
 _TOLD = 200  # characters of an error
 
 
@@ -174,12 +175,14 @@ def _ended_badly(answer: HTTPSocketPoolResponse) -> _Heard:
 
 def _error_in(body: bytes, status: int) -> tuple[Fate, str]:
     refused = status in _REFUSALS or (400 <= status < 500 and status not in _BEGUN)
-    fate: Fate = "refused" if refused else "failed"
     try:
         error = json.loads(body)["error"]
-        return fate, f"{status} {error['code']}" if refused else f"{status} {error['code']}: {error['message'][:_TOLD]}"
+        code, message = error["code"], error["message"][:_TOLD]
     except (ValueError, KeyError, TypeError, RecursionError):
-        return fate, f"{status} {body[:_TOLD].decode(errors='replace')}"
+        return "refused" if refused else "failed", f"{status} {body[:_TOLD].decode(errors='replace')}"
+    if refused and code != _LOST:
+        return "refused", f"{status} {code}"
+    return "failed", f"{status} {code}: {message}"
 
 
 def _lost(error: Exception) -> str:

@@ -1,6 +1,7 @@
 """Whether a run kept to what its scenario promises, and whether what is told of it can be trusted."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from math import ceil, floor
 
 from pydantic import BaseModel, ConfigDict
 
@@ -39,7 +40,7 @@ def of_slo(slo: Slo, found: Findings) -> list[Check]:
         Check(
             name=f"answered within {slo.within:.3g} s of when due",
             asked=f"{slo.share:.2%} or more",
-            found=f"{found.in_time:.2%} of {stayed}",
+            found=f"{_told(found.in_time, floor)} of {stayed}",
             holds=found.in_time >= slo.share,
         ),
         _share("failed", slo.failed, found.fates["failed"], stayed),
@@ -54,8 +55,13 @@ def at_most(name: str, most: int, count: int) -> Check:
 
 def _share(name: str, most: float, count: int, stayed: int) -> Check:
     share = count / stayed if stayed else 0.0
-    told = f"{share:.2%}, {count} of {stayed}"
+    told = f"{_told(share, ceil)}, {count} of {stayed}"
     return Check(name=name, asked=f"{most:.2%} at most", found=told, holds=share <= most)
+
+
+def _told(share: float, rounded: Callable[[float], int]) -> str:
+    """In per cent, never as the limit that it misses."""
+    return f"{rounded(round(share * 1e4, 6)) / 1e4:.2%}"
 
 
 def _settled(settled: bool | None) -> Check:

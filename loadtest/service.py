@@ -1,6 +1,7 @@
 """A service as a process of ours: started, waited for, stopped."""
 
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -17,6 +18,7 @@ import psutil
 
 from diffes.errors import LoadTestError
 from diffes.serving.config import PREFIX
+from diffes.serving.launch import server_home
 
 START_SECONDS = 600.0  # a large bundle is hashed, opened and warmed up
 _STOP_SECONDS = 120.0
@@ -33,6 +35,7 @@ class Service:
     url: str
     log: Path
     began: float = field(default_factory=time.time)  # since 1970
+    leaves: Path | None = None  # a folder that is of no use once it has ended
 
     @classmethod
     def launch(
@@ -101,10 +104,12 @@ class Service:
         return self.end()
 
     def kill(self) -> None:
-        """End it and its workers, which are in sessions of their own, if they still run."""
+        """End it and its workers, which are in sessions of their own, if they still run; and tidy up."""
         if self.process.poll() is None:
             _kill(self.processes())
             self.process.wait()
+        if self.leaves is not None:
+            shutil.rmtree(self.leaves, ignore_errors=True)
 
     def text(self) -> str:
         """Everything it has printed."""
@@ -120,7 +125,9 @@ def serve_bundle(bundle: Path, folder: Path, settings: Mapping[str, str]) -> Ser
     command = [sys.executable, "-m", "diffes", "serve", str(bundle.absolute()), "--port", str(port)]
     told = {f"{PREFIX}{name.upper()}": value for name, value in settings.items()}
     environment = os.environ | told | {f"{PREFIX}LOG": "json"}
-    return Service.launch(command, port, folder / "service.log", environment=environment)
+    service = Service.launch(command, port, folder / "service.log", environment=environment)
+    service.leaves = None if "cache" in settings else server_home("127.0.0.1", port)
+    return service
 
 
 def _family(pid: int) -> list[psutil.Process]:

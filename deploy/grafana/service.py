@@ -96,6 +96,13 @@ TRAFFIC = (
         width=6,
         stack=True,
     ),
+    Panel(
+        "Engines that ended",
+        "Requests that were inside an engine whose process ended (503), and engines started, the first ones included.",
+        (Query(rate("lost_total"), "requests lost"), Query(rate("engine_starts_total"), "engines started")),
+        "reqps",
+        width=6,
+    ),
 )
 
 LATENCY = (

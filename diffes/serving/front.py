@@ -47,9 +47,9 @@ class Front:
         self._place = place
         bundle = Bundle(settings.bundle, read_manifest(settings.bundle))
         place.enter()
-        self._engines = Engines(place, bundle, settings.limits)
+        self._engines = Engines(place, bundle, settings.limits, metrics.lost)
         self._duty = Duty(place)
-        self._keeper = Keeper(place, self._duty)
+        self._keeper = Keeper(place, self._duty, metrics.engine_started)
         self._served = Served(
             bundle, settings.backend, self._engines, settings.model, int(time.time()), worker=place.worker
         )

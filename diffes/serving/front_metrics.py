@@ -29,6 +29,14 @@ class FrontMetrics:
         """A caller has the first thing that was made of its images."""
         self._of.first_byte_seconds.labels(kind).observe(seconds)
 
+    def lost(self) -> None:
+        """A request was inside an engine that ended."""
+        self._of.lost.inc()
+
+    def engine_started(self) -> None:
+        """The process of this worker's engine was started, for the first time or again."""
+        self._of.engine_starts.inc()
+
     def felt(self, *, ready: bool, resident_bytes: int) -> None:
         """What was found of the process, a moment ago."""
         self._of.ready.set(ready)

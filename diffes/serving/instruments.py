@@ -50,6 +50,8 @@ class FrontInstruments(_Declared):
             _REQUEST_SECONDS,
             "kind",
         )
+        self.lost = self._counter("lost", "Requests that were inside an engine whose process ended.")
+        self.engine_starts = self._counter("engine_starts", "Processes of engines started, the first ones included.")
         self.ready = self._gauge("ready", "1 if requests are served, by every worker.", "livemin")
         self.resident_bytes = self._resident()
 

@@ -20,7 +20,7 @@ both = pytest.mark.parametrize("asked", [PLAIN, STREAM], ids=["plain", "stream"]
 ERRORS: list[tuple[DiffesError, str, str]] = [
     (Overloaded("full", reason="queue_full", expected="room", found="none"), "refused", "429 queue_full"),
     (NotReady("not yet"), "refused", "503 not_ready"),
-    (Closed("going away"), "refused", "503 closing"),
+    (Closed("going away"), "failed", "503 closing: going away"),
     (InvalidInput("steps", expected="1..1000", found=0), "refused", "422 invalid_value"),
     (Expired("too late"), "failed", "504 deadline_exceeded: too late"),
     (Cancelled("taken back"), "failed", "410 cancelled: taken back"),

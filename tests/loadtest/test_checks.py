@@ -70,7 +70,18 @@ def test_what_was_found_is_told_beside_what_was_asked() -> None:
 def test_one_failure_of_many_is_seen_though_its_share_is_not() -> None:
     found = findings(requests=100_000, fates={"answered": 99_999, "failed": 1}, in_time=0.99999)
     check = by_name(of_slo(Slo(within=1), found))["failed"]
-    assert (check.found, check.holds) == ("0.00%, 1 of 100000", False)
+    assert (check.found, check.holds) == ("0.01%, 1 of 100000", False)
+
+
+@given(st.integers(1, 10**6), st.data())
+def test_what_misses_a_limit_is_never_told_as_the_limit(total: int, data: st.DataObject) -> None:
+    late, failed = (data.draw(st.integers(0, total)) for _ in range(2))
+    found = findings(
+        requests=total, fates={"answered": total - failed, "failed": failed}, in_time=(total - late) / total
+    )
+    for check in of_slo(Slo(within=1, share=0.99, failed=0.001), found):
+        told, asked = (float(words.split("%")[0]) for words in (check.found, check.asked))
+        assert check.holds == (told <= asked if "at most" in check.asked else told >= asked)
 
 
 FIRST = "first answer after the service's start"

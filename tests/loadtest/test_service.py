@@ -14,6 +14,7 @@ import psutil
 import pytest
 
 from diffes.errors import LoadTestError
+from diffes.serving.launch import server_home
 from loadtest.service import Service, free_port, serve_bundle
 from tests.loadtest.processes import runs
 from tests.loadtest.programs import ANSWERS, EXITS, STUBBORN, WITH_WORKERS
@@ -166,15 +167,25 @@ def test_a_bundle_is_served_with_settings_that_come_before_the_environment_s(
 ) -> None:
     told: dict[str, Any] = {}
 
-    def launch(command: list[str], port: int, log: Path, **options: Any) -> None:
+    process = subprocess.Popen([sys.executable, "-c", ""])
+    process.wait()
+
+    def launch(command: list[str], port: int, log: Path, **options: Any) -> Service:
         told.update(command=command, port=port, log=log, **options)
+        return Service(process, "", log)
 
     monkeypatch.setattr(Service, "launch", launch)
+    monkeypatch.setenv("DIFFES_CACHE", str(tmp_path / "cache"))
     for name, value in (("THREADS", "7"), ("MAX_QUEUE", "9"), ("LOG", "text")):
         monkeypatch.setenv(f"DIFFES_{name}", value)
     monkeypatch.chdir(tmp_path)
-    serve_bundle(Path("bundle"), tmp_path / "out", {"threads": "1", "backend": "torch"})
+    service = serve_bundle(Path("bundle"), tmp_path / "out", {"threads": "1", "backend": "torch"})
     assert told["command"][1:] == ["-m", "diffes", "serve", str(tmp_path / "bundle"), "--port", str(told["port"])]
     assert told["log"] == tmp_path / "out" / "service.log"
     found = {name: told["environment"][f"DIFFES_{name}"] for name in ("THREADS", "BACKEND", "MAX_QUEUE", "LOG")}
     assert found == {"THREADS": "1", "BACKEND": "torch", "MAX_QUEUE": "9", "LOG": "json"}
+    home = server_home("127.0.0.1", told["port"])
+    (home / "metrics").mkdir()
+    service.kill()
+    assert not home.exists()
+    assert serve_bundle(Path("bundle"), tmp_path / "out", {"cache": str(tmp_path)}).leaves is None

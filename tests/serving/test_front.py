@@ -16,7 +16,7 @@ from prometheus_client import CollectorRegistry
 
 from diffes.bundle import Bundle
 from diffes.engine.request import Request, Result
-from diffes.errors import BundleError, Closed, NotReady
+from diffes.errors import BundleError, Lost, NotReady
 from diffes.serving.front import Front
 from diffes.serving.front_metrics import FrontMetrics
 from diffes.serving.settings import Settings
@@ -45,7 +45,15 @@ sys.stdin.read()
 
 
 @pytest.fixture
-def make(tiny_bundle: Bundle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Make]:
+def registries() -> list[CollectorRegistry]:
+    """One of every worker that is made."""
+    return []
+
+
+@pytest.fixture
+def make(
+    tiny_bundle: Bundle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, registries: list[CollectorRegistry]
+) -> Iterator[Make]:
     """A worker alone, with these settings in the environment that its engine reads."""
     made: list[Front] = []
 
@@ -54,7 +62,8 @@ def make(tiny_bundle: Bundle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
         for name, value in told.items():
             monkeypatch.setenv(f"DIFFES_{name.upper()}", str(value))
         place = Place(tmp_path / "place", 1, 1)
-        made.append(Front(Settings.from_environment(), FrontMetrics(CollectorRegistry()), place))
+        registries.append(CollectorRegistry())
+        made.append(Front(Settings.from_environment(), FrontMetrics(registries[-1]), place))
         return made[-1]
 
     yield make
@@ -69,6 +78,12 @@ def process_of(front: Front) -> psutil.Process:
     """The engine's."""
     assert front._keeper._process is not None
     return psutil.Process(front._keeper._process.pid)
+
+
+def wait_for_another(front: Front, than: psutil.Process) -> None:
+    """Until an engine of another process is ready: for a moment an ended one seems to be."""
+    wait_long(lambda: front._keeper._process and front._keeper._process.pid != than.pid)
+    wait_long(front.feel)
 
 
 def generate(front: Front) -> Result:
@@ -103,27 +118,30 @@ def test_it_serves_once_its_engine_is_warm_and_answers_what_is_inside_before_bot
     front.close()  # as BentoML asks after us
 
 
-def test_when_its_engine_is_killed_callers_hear_at_once_and_another_is_started(make: Make) -> None:
+def test_when_its_engine_is_killed_callers_hear_at_once_and_another_is_started(
+    make: Make, registries: list[CollectorRegistry]
+) -> None:
     front = make()
     front.start()
     wait_long(front.feel)
     inside = front.served().engine.submit(LONG)
     first = process_of(front)
     first.kill()
-    with pytest.raises(Closed, match="engine 1 ended before the request was done.* Send it again"):
+    with pytest.raises(Lost, match="engine 1 ended before the request was done.* Send it again"):
         inside.result(timeout=10)
     with pytest.raises(NotReady):
         generate(front)
     assert front.alive
     assert front.beyond_help() is None
-    wait_long(front.feel)
+    wait_for_another(front, first)
     assert generate(front)
-    assert process_of(front).pid != first.pid
     long = front.served().engine.submit(LONG)
     assert front.served().engine.cancel(LONG.id)
     with pytest.raises(CancelledError):
         long.result(timeout=10)
     assert not front.served().engine.cancel(LONG.id)
+    assert registries[0].get_sample_value("diffes_lost_total") == 1
+    assert registries[0].get_sample_value("diffes_engine_starts_total") == 2
 
 
 def test_an_engine_that_hangs_ends_itself_and_another_is_started(make: Make) -> None:
@@ -131,10 +149,9 @@ def test_an_engine_that_hangs_ends_itself_and_another_is_started(make: Make) -> 
     front.start()
     wait_long(front.feel)
     first = process_of(front)
-    with pytest.raises(Closed):
+    with pytest.raises(Lost):
         front.served().engine.submit(LONG).result(timeout=30)
-    wait_long(front.feel)
-    assert process_of(front).pid != first.pid
+    wait_for_another(front, first)
 
 
 def test_an_engine_that_cannot_start_is_beyond_help(make: Make, tiny_bundle: Bundle, tmp_path: Path) -> None:

@@ -2,13 +2,14 @@
 
 import logging
 import time
+from collections.abc import Callable
 from concurrent.futures import Future, wait
 from functools import partial
 from threading import Lock
 
 from diffes.bundle import Bundle
 from diffes.engine.request import Limits, Listener, Request, Result, resolve
-from diffes.errors import Closed, NotReady
+from diffes.errors import Closed, Lost, NotReady
 from diffes.serving.workers.link import Link
 from diffes.serving.workers.loads import Loads
 from diffes.serving.workers.place import Place
@@ -21,9 +22,9 @@ _A_STEP = 0.01  # seconds of an image's, until the engine says what a request ta
 class Engines:
     """One worker's view of them."""
 
-    def __init__(self, place: Place, bundle: Bundle, limits: Limits) -> None:
-        """The place is entered already."""
-        self._place, self._bundle, self._limits = place, bundle, limits
+    def __init__(self, place: Place, bundle: Bundle, limits: Limits, lost: Callable[[], object]) -> None:
+        """The place is entered already. `lost` hears of every request that was inside when its engine ended."""
+        self._place, self._bundle, self._limits, self._lost = place, bundle, limits, lost
         self._loads = Loads(place)
         self._links: dict[int, Link] = {}
         self._inside: set[Future[Result]] = set()  # of what this worker was asked for
@@ -80,6 +81,8 @@ class Engines:
         self._loads.release(worker, work)
         with self._lock:
             self._inside.discard(future)
+        if not future.cancelled() and isinstance(future.exception(), Lost):
+            self._lost()
 
     def _withdraw(self, worker: int, request_id: str) -> bool:
         try:

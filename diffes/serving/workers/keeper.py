@@ -5,6 +5,7 @@ import os
 import signal
 import subprocess
 import sys
+from collections.abc import Callable
 from contextlib import suppress
 from threading import Lock, Thread
 
@@ -22,9 +23,9 @@ class Keeper:
 
     failure: str | None = None  # why there will be none any more
 
-    def __init__(self, place: Place, duty: Duty) -> None:
-        """`duty` is what the process writes: whether it serves."""
-        self._place, self._duty = place, duty
+    def __init__(self, place: Place, duty: Duty, started: Callable[[], object]) -> None:
+        """`duty` is what the process writes: whether it serves. `started` hears of every process."""
+        self._place, self._duty, self._hear = place, duty, started
         self._process: subprocess.Popen[bytes] | None = None
         self._closing = False
         self._lock = Lock()
@@ -58,6 +59,7 @@ class Keeper:
         its standard input does, and so with this process.
         """
         self._duty.ready(yes=False)  # as one that was killed still is
+        self._hear()
         arguments = [str(self._place.folder), str(self._place.worker), str(self._place.workers)]
         return subprocess.Popen(
             [sys.executable, "-P", "-m", _MODULE, *arguments],

@@ -10,7 +10,7 @@ from threading import Lock, Thread
 from typing import TypeVar
 
 from diffes.engine.request import Listener, Request, Result
-from diffes.errors import Closed, DiffesError, NotReady
+from diffes.errors import DiffesError, Lost, NotReady
 from diffes.serving.workers.channel import Channel
 from diffes.serving.workers.messages import (
     Admitted,
@@ -145,7 +145,7 @@ class Link:
             answer.set_exception(gone)
         for pending in list(self._pending.values()):
             if pending.admitted.done():
-                pending.fail(Closed(f"engine {self._to} ended before the request was done", remedy="Send it again."))
+                pending.fail(Lost(f"engine {self._to} ended before the request was done", remedy="Send it again."))
             else:
                 pending.admitted.set_exception(gone)
 

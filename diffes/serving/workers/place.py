@@ -23,7 +23,12 @@ class Place(NamedTuple):
             expected = f"a temporary folder such that a socket's path has {_LONGEST} bytes at most"
             remedy = "Set TMPDIR to a shorter one."
             raise NotReady("not ready", expected=expected, found=str(self.socket(self.worker)), remedy=remedy)
-        self.folder.mkdir(mode=0o700, exist_ok=True)
+        try:
+            self.folder.mkdir(mode=0o700, exist_ok=True)
+        except OSError as error:
+            expected, found = f"a folder {self.folder}, which can be made", error.strerror
+            remedy = "Set TMPDIR to a folder that can be written."
+            raise NotReady("not ready", expected=expected, found=found, remedy=remedy) from error
         if self.folder.stat().st_uid != os.getuid():
             raise NotReady("not ready", expected=f"a folder {self.folder} of this user", found="another's")
 

@@ -12,7 +12,7 @@ from diffes.bundle import Bundle
 from diffes.engine.costs import StepCosts
 from diffes.engine.engine import Engine
 from diffes.engine.request import Limits, Preview, Progress, Request, Result
-from diffes.errors import Closed, EngineError, InvalidInput, NotReady, Overloaded
+from diffes.errors import EngineError, InvalidInput, Lost, NotReady, Overloaded
 from diffes.pruning.model import PrunedModel
 from diffes.serving.workers.engines import Engines
 from diffes.serving.workers.host import Host
@@ -38,13 +38,17 @@ class Worker:
         self.backend.before = lambda *_: self.wait()
         self.own = Engine(bundle, self.backend, Limits(queue=2), costs=StepCosts(COSTS))
         self.own.start()
-        self.all = Engines(place, bundle, Limits())
+        self.lost = 0
+        self.all = Engines(place, bundle, Limits(), self.lose)
         self.duty = Duty(place)
         self.host = Host(place.socket(place.worker), self.own, self.duty.forget)
         self.duty.ready(yes=True)
 
     def wait(self) -> None:
         assert self.gate.wait(30)
+
+    def lose(self) -> None:
+        self.lost += 1
 
     def close(self) -> None:
         """As its two processes do."""
@@ -153,7 +157,7 @@ def test_a_worker_that_warms_up_has_the_others_serve_what_it_is_asked_for(
     workers: tuple[Worker, Worker], bundle: Bundle, tmp_path: Path
 ) -> None:
     one, two = workers
-    three = Engines(entered(tmp_path)(3), bundle, Limits())
+    three = Engines(entered(tmp_path)(3), bundle, Limits(), lambda: None)
     assert three.ready == {1, 2}
     futures = [three.submit(Request(label=0, seed=seed)) for seed in range(4)]
     assert all(future.result(timeout=30) for future in futures)
@@ -219,8 +223,9 @@ def test_when_a_worker_is_lost_its_requests_end_in_an_error_and_the_others_go_on
     one, two = workers
     first, second, _ = elsewhere(one, two)
     two.host.close()  # as if it were killed: the socket's file stays
-    with pytest.raises(Closed, match="engine 2 ended before the request was done.* Send it again"):
+    with pytest.raises(Lost, match="engine 2 ended before the request was done.* Send it again"):
         second.result(timeout=30)
+    wait_for(lambda: one.lost == 1)
     third = one.all.submit(Request(label=0, seed=2, id=new_id(1)))  # though the other has less to do
     one.gate.set()
     assert first.result(timeout=30)
@@ -240,6 +245,7 @@ def test_a_worker_that_closes_sends_what_it_still_can_and_gets_no_more(workers: 
     closing.join(timeout=30)
     one.gate.set()
     assert here.result(timeout=30)
+    assert one.lost == 0
 
 
 def test_a_worker_that_is_about_to_end_has_the_others_serve_what_it_is_asked_for(
