@@ -13,6 +13,7 @@ DiffesError
 │   └── OutOfMemory   a runtime that has no room for a call's tensors
 ├── EngineError       the engine failed while a request was in it
 │   └── Closed        the engine was closed before a request was done; HTTP answers 503
+│       └── Lost      its process ended before that
 ├── LatencyError      a latency table that is malformed, or measured of something else
 ├── LoadTestError     a load test that cannot start, or whose service does not
 ├── QualityError      a measure asked of things it cannot compare

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 SCENARIOS = (
     "smoke, steady, saturation, burst, ramp, soak, overload, cancel-storm, cold-start, closed,"
-    " kill-worker, pause-worker, full-disk, cut-triton"
+    " kill-worker, kill-engine, pause-worker, pause-engine, full-disk, cut-triton"
 )
 
 

@@ -114,7 +114,7 @@ def test_what_was_asked_promised_and_found_is_at_the_top(made: Make) -> None:
     for told in ("Load test: mine", "One a second.", "90.0% answered within 2 s of when they were due", "bundle b1"):
         assert told in top
     assert "ready 8.5 s after its start" in top
-    assert "FAIL: answered within 2 s of when due: 77.78% of 9 (asked: 90.00% or more)" in top
+    assert "FAIL: answered within 2 s of when due: 77.77% of 9 (asked: 90.00% or more)" in top
 
 
 def test_the_result_is_marked_by_whether_all_holds(made: Make) -> None:

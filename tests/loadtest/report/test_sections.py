@@ -51,7 +51,7 @@ def test_every_check_is_told_and_a_broken_one_stands_out(tmp_path: Path) -> None
     result = Result.load(one(tmp_path))
     told = table(sections.checks(result.checks), "What had to hold")
     assert list(told) == [check.name for check in result.checks]
-    assert told["answered within 2 s of when due"] == ["90.00% or more", "77.78% of 9", "NO"]
+    assert told["answered within 2 s of when due"] == ["90.00% or more", "77.77% of 9", "NO"]
     assert told["unknown fates"] == ["0 at most", "0", "yes"]
 
 
