@@ -162,11 +162,10 @@ def test_a_free_port_is_one_that_can_be_listened_on() -> None:
         assert server.getsockname()[1] > 0
 
 
-def test_a_bundle_is_served_with_settings_that_come_before_the_environment_s(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+@pytest.fixture
+def told(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
+    """What a service would have been launched with; one that has ended is there instead."""
     told: dict[str, Any] = {}
-
     process = subprocess.Popen([sys.executable, "-c", ""])
     process.wait()
 
@@ -175,15 +174,28 @@ def test_a_bundle_is_served_with_settings_that_come_before_the_environment_s(
         return Service(process, "", log)
 
     monkeypatch.setattr(Service, "launch", launch)
+    return told
+
+
+def test_a_bundle_is_served_with_settings_that_come_before_the_environment_s(
+    told: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("DIFFES_CACHE", str(tmp_path / "cache"))
     for name, value in (("THREADS", "7"), ("MAX_QUEUE", "9"), ("LOG", "text")):
         monkeypatch.setenv(f"DIFFES_{name}", value)
     monkeypatch.chdir(tmp_path)
-    service = serve_bundle(Path("bundle"), tmp_path / "out", {"threads": "1", "backend": "torch"})
+    serve_bundle(Path("bundle"), tmp_path / "out", {"threads": "1", "backend": "torch"})
     assert told["command"][1:] == ["-m", "diffes", "serve", str(tmp_path / "bundle"), "--port", str(told["port"])]
     assert told["log"] == tmp_path / "out" / "service.log"
     found = {name: told["environment"][f"DIFFES_{name}"] for name in ("THREADS", "BACKEND", "MAX_QUEUE", "LOG")}
     assert found == {"THREADS": "1", "BACKEND": "torch", "MAX_QUEUE": "9", "LOG": "json"}
+
+
+def test_what_only_this_service_wrote_goes_with_it(
+    told: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("DIFFES_CACHE", str(tmp_path / "cache"))
+    service = serve_bundle(Path("bundle"), tmp_path / "out", {})
     home = server_home("127.0.0.1", told["port"])
     (home / "metrics").mkdir()
     service.kill()

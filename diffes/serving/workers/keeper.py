@@ -33,6 +33,7 @@ class Keeper:
 
     def start(self) -> None:
         """Begin; OSError if no process can be started."""
+        self._duty.ready(yes=False)  # as that of a worker which was killed still is
         self._process = self._started()
         self._thread.start()
 
@@ -58,16 +59,16 @@ class Keeper:
         """In a session of its own: what is sent to all of a terminal's processes is not for it to hear. It ends when
         its standard input does, and so with this process.
         """
-        self._duty.ready(yes=False)  # as one that was killed still is
-        self._hear()
         arguments = [str(self._place.folder), str(self._place.worker), str(self._place.workers)]
-        return subprocess.Popen(
+        process = subprocess.Popen(
             [sys.executable, "-P", "-m", _MODULE, *arguments],
             stdin=subprocess.PIPE,
             bufsize=0,
             env=os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, sys.path))},  # which BentoML adds to
             start_new_session=True,
         )
+        self._hear()
+        return process
 
     def _keep(self) -> None:
         while (process := self._process) is not None:
