@@ -1,11 +1,13 @@
-"""Tables of what `diffes loadtest --compare` found, and of what open_loop.py did."""
+"""Tables of what `diffes loadtest` found, of contenders and of fates, and of what open_loop.py did."""
 
+from collections.abc import Sequence
 from typing import Any
 
 from tables import MISSING, markdown, versions_of
 
 from loadtest.report.sections import best_run
 from loadtest.result import ContenderResult, Result
+from loadtest.rows import FATES, UNKNOWN
 
 _MACHINE = ("device", "cores")
 _VERSIONS = ("python", "diffusers", "torch", "onnxruntime-gpu", "bentoml", "locust")
@@ -20,15 +22,31 @@ def contenders_table(result: Result) -> str:
     heads += [f"FD to {first.name} (images)"]
     rows = [_row(each, first, on_gpu=on_gpu) for each in result.contenders]
     slo, asked = result.asked.slo, result.asked
-    machine = ", ".join(f"{name} {result.machine[name]}" for name in _MACHINE)
-    versions = ", ".join(f"{name} {result.machine[name]}" for name in _VERSIONS if name in result.machine)
     many = " / ".join(f"{sum(run.findings.requests for run in each.runs):,}" for each in result.contenders)
     conditions = (
-        f"{machine}; {versions}. `diffes loadtest {result.scenario}`: {slo.share:.0%} of requests answered within"
+        f"{_machine_of(result)} `diffes loadtest {result.scenario}`: {slo.share:.0%} of requests answered within"
         f" {result.slo:.3g} s of when they were due, {_steps(asked.mix.steps)}; runs of {_length(result)};"
         f" {many} requests in all."
     )
     return f"{markdown(heads, rows)}\n\n{conditions}"
+
+
+def fates_table(results: Sequence[Result]) -> str:
+    """One row a scenario: what became of every request, images beside their references, memory, faults."""
+    heads = [
+        "scenario",
+        "seconds",
+        "requests",
+        *FATES,
+        UNKNOWN,
+        "images checked",
+        "wrong",
+        "MiB",
+        "MiB an hour",
+        "faults",
+    ]
+    rows = [_fates(result) for result in results]
+    return f"{markdown(heads, rows)}\n\n{_machine_of(results[0])} Images are compared with those of {_makers(results)}."
 
 
 def open_loop_table(found: dict[str, Any]) -> str:
@@ -52,6 +70,33 @@ def open_loop_table(found: dict[str, Any]) -> str:
         " 95 % intervals by batch means. Lindley's recursion gives the wait for the very times when requests were due."
     )
     return f"{markdown(heads, rows)}\n\n{conditions}"
+
+
+def _fates(result: Result) -> list[str]:
+    (contender,) = result.contenders
+    (run,) = contender.runs
+    found, images, memory = run.findings, contender.images, run.findings.memory
+    return [
+        result.scenario,
+        f"{found.seconds:.0f}",
+        f"{found.requests:,}",
+        *(f"{found.fates[fate]:,}" for fate in (*FATES, UNKNOWN)),
+        *([f"{images.images:,}", f"{len(images.wrong):,}"] if images else [MISSING] * 2),
+        f"{memory.first / 2**20:,.0f} → {memory.last / 2**20:,.0f}" if memory else MISSING,
+        f"{memory.hourly / 2**20:.1f}" if memory and memory.hourly is not None else MISSING,
+        f"{len(run.happened)}",
+    ]
+
+
+def _makers(results: Sequence[Result]) -> str:
+    makers = dict.fromkeys(each.images.maker for result in results for each in result.contenders if each.images)
+    return " / ".join(makers) or "nobody"
+
+
+def _machine_of(result: Result) -> str:
+    machine = ", ".join(f"{name} {result.machine[name]}" for name in _MACHINE)
+    versions = ", ".join(f"{name} {result.machine[name]}" for name in _VERSIONS if name in result.machine)
+    return f"{machine}; {versions}."
 
 
 def _row(contender: ContenderResult, first: ContenderResult, *, on_gpu: bool) -> list[str]:

@@ -9,7 +9,8 @@ serving_NAME, load by load, at capacity_NAME, scheduler by scheduler, at deadlin
 longer, and at simulated_NAME, by simulation; what engine_gap.py left in benchmarks/results/serving_gap/ at gap_NAME;
 what decoding.py left in benchmarks/results/decoding/ at decoding_NAME; what `diffes loadtest --compare` left, its
 loadtest.json as benchmarks/results/loadtest/NAME.json, at loadtest_NAME; what open_loop.py left in
-benchmarks/results/open_loop/ at open_loop_NAME.
+benchmarks/results/open_loop/ at open_loop_NAME; what other scenarios of `diffes loadtest` left in
+benchmarks/results/fates/, all in one table at fates.
 """
 
 import argparse
@@ -19,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from loadtest_table import contenders_table, open_loop_table
+from loadtest_table import contenders_table, fates_table, open_loop_table
 from numpy.typing import NDArray
 from serving_table import capacity_table, deadlines_table, gap_table, serving_table, simulated_table
 from tables import MISSING, markdown, quartiles, versions_of, write_tables
@@ -36,6 +37,7 @@ _FOLDERS = {
     "decoding": "decoding",
     "loadtest": "loadtest",
     "open-loop": "open_loop",
+    "fates": "fates",
 }
 
 Step = dict[str, Any]
@@ -208,6 +210,8 @@ def tables_of(options: argparse.Namespace) -> dict[str, str]:
     tables |= _each(options.gaps, gap_table, "gap_")
     tables |= _each(options.decoding, decoding_table, "decoding_")
     tables |= _each(options.loadtest, lambda found: contenders_table(Result.model_validate(found)), "loadtest_")
+    ends = [Result.model_validate_json(path.read_text()) for path in sorted(options.fates.glob("*.json"))]
+    tables |= {"fates": fates_table(ends)} if ends else {}
     return tables | _each(options.open_loop, open_loop_table, "open_loop_")
 
 

@@ -116,7 +116,7 @@ class Asker:
                 if kind == "result":
                     heard = _Heard("answered", status=200, told=self._answer(data, call), first=first)
                 elif kind == "error":
-                    fate, reason = _error_in(data, 500)
+                    fate, reason = _error_in(data, None)
                     heard = _Heard(fate, reason, status=200, first=first)
         if heard is None:
             raise Malformed("the stream ended without a result")
@@ -173,16 +173,18 @@ def _ended_badly(answer: HTTPSocketPoolResponse) -> _Heard:
     return _Heard(fate, reason, status, told)
 
 
-def _error_in(body: bytes, status: int) -> tuple[Fate, str]:
-    refused = status in _REFUSALS or (400 <= status < 500 and status not in _BEGUN)
+def _error_in(body: bytes, status: int | None) -> tuple[Fate, str]:
+    """Of an answer of that status; None: of an event in a stream that had begun, which is no refusal any more."""
+    refused = status is not None and (status in _REFUSALS or (400 <= status < 500 and status not in _BEGUN))
+    where = "in the stream," if status is None else str(status)
     try:
         error = json.loads(body)["error"]
         code, message = error["code"], error["message"][:_TOLD]
     except (ValueError, KeyError, TypeError, RecursionError):
-        return "refused" if refused else "failed", f"{status} {body[:_TOLD].decode(errors='replace')}"
+        return "refused" if refused else "failed", f"{where} {body[:_TOLD].decode(errors='replace')}"
     if refused and code != _LOST:
-        return "refused", f"{status} {code}"
-    return "failed", f"{status} {code}: {message}"
+        return "refused", f"{where} {code}"
+    return "failed", f"{where} {code}: {message}"
 
 
 def _lost(error: Exception) -> str:

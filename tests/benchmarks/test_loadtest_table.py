@@ -1,21 +1,31 @@
 """Tables of load tests: contenders side by side, and waits beside theory."""
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from loadtest.findings import Memory
 from tests.examples.scripts import run
+from tests.loadtest import results
 
 COMMITTED = Path(__file__).parents[2] / "benchmarks/results/loadtest/h200_dit_xl.json"
-KINDS = ("results", "memory", "images", "serving", "gaps", "decoding", "loadtest", "open-loop")
+KINDS = ("results", "memory", "images", "serving", "gaps", "decoding", "loadtest", "open-loop", "fates")
 
 
 def table(folder: Path, kind: str, name: str, found: dict[str, Any]) -> tuple[list[dict[str, str]], str]:
     """Rows by their headings, and what stands below, of a document of this one table."""
-    place = f"{kind.replace('-', '_')}_{name}"
+    return tabled(folder, kind, {name: found}, f"{kind.replace('-', '_')}_{name}")
+
+
+def tabled(
+    folder: Path, kind: str, results: Mapping[str, dict[str, Any]], place: str
+) -> tuple[list[dict[str, str]], str]:
+    """The same of one table of several results."""
     for each in KINDS:
         (folder / each).mkdir()
-    (folder / kind / f"{name}.json").write_text(json.dumps(found))
+    for name, found in results.items():
+        (folder / kind / f"{name}.json").write_text(json.dumps(found))
     document = folder / "page.md"
     document.write_text(f"<!-- begin {place} -->\n<!-- end {place} -->\n")
     options = [word for each in KINDS for word in (f"--{each}", folder / each)]
@@ -29,7 +39,7 @@ def table(folder: Path, kind: str, name: str, found: dict[str, Any]) -> tuple[li
 def contenders() -> dict[str, Any]:
     """The committed result, the second contender's rate doubled, and a third that bears nothing."""
     found: dict[str, Any] = json.loads(COMMITTED.read_text())
-    first, second = found["contenders"]
+    first, second, *_ = found["contenders"]
     rate = first["sustained"]["rate"]
     best = next(run for run in second["runs"] if run["rate"] == second["sustained"]["rate"])
     best["rate"] = second["sustained"]["rate"] = 2 * rate
@@ -79,3 +89,41 @@ def test_waits_stand_beside_theirs_in_theory(tmp_path: Path) -> None:
         }
     ]
     assert "a service of 10 ms" in below
+
+
+def test_every_fate_of_every_scenario_is_told(tmp_path: Path) -> None:
+    killed = results.run(found=results.findings(fates={"answered": 7, "refused": 2, "failed": 1}))
+    killed = killed.model_copy(update={"happened": ["10 s: killed engine 123", "55 s: killed engine 456"]})
+    memory = Memory(first=100 * 2**20, last=103 * 2**20, most=103 * 2**20, hourly=-1.5 * 2**20)
+    long = results.contender("service", results.run(found=results.findings(memory=memory)))
+    wrong = results.COMPARISON.model_copy(update={"wrong": ["aa"]})
+    found = {
+        "kill-engine": results.result(
+            results.contender("service", killed, images=wrong),
+            scenario="kill-engine",
+            machine={"device": "CPU", "cores": "2"},
+        ),
+        "soak": results.result(long, scenario="soak"),
+    }
+    documents = {name: result.model_dump(mode="json") for name, result in found.items()}
+    rows, below = tabled(tmp_path, "fates", documents, "fates")
+
+    assert rows == [
+        {
+            "scenario": "kill-engine",
+            "seconds": "10",
+            "requests": "10",
+            "answered": "7",
+            "refused": "2",
+            "failed": "1",
+            "left": "0",
+            "unknown": "0",
+            "images checked": "10",
+            "wrong": "1",
+            "MiB": "0 → 0",
+            "MiB an hour": "–",
+            "faults": "2",
+        },
+        rows[1] | {"scenario": "soak", "images checked": "–", "wrong": "–", "MiB": "100 → 103", "MiB an hour": "-1.5"},
+    ]
+    assert "device CPU, cores 2; " in below

@@ -93,7 +93,7 @@ def test_an_error_that_is_not_of_our_service_is_told_as_it_came() -> None:
 def test_an_error_within_a_stream_is_a_failure() -> None:
     error = sse.event("error", error_of(EngineError("no memory")))
     early, late = (ended(streamed(ACCEPTED, *seen, error), STREAM) for seen in ((), (PROGRESS,)))
-    assert (late.fate, late.status, late.reason) == ("failed", 200, "500 engine_failed: no memory")
+    assert (late.fate, late.status, late.reason) == ("failed", 200, "in the stream, engine_failed: no memory")
     assert (early.first, late.first is None) == (None, False)
 
 
