@@ -36,7 +36,7 @@ def write(folder: Path, results: dict[str, Any], *arguments: str) -> Done:
     document = folder / "performance.md"
     if not document.exists():
         document.write_text(DOCUMENT)
-    kinds = ("memory", "images", "serving", "gaps", "decoding", "loadtest", "open-loop")
+    kinds = ("memory", "images", "serving", "gaps", "decoding", "loadtest", "open-loop", "fates")
     kept = {f"--{kind}": folder / kind for kind in kinds}
     places = "--results", folder, *(word for option in kept.items() for word in option), "--document", document
     return run("benchmarks/performance_table.py", *places, *arguments)

@@ -72,7 +72,7 @@ def written(folder: Path) -> tuple[Done, list[list[str]]]:
     (folder / "gaps" / "gpu.json").write_text(json.dumps(gaps()))
     kept = (
         word
-        for kind in ("results", "memory", "images", "serving", "gaps", "decoding", "loadtest", "open-loop")
+        for kind in ("results", "memory", "images", "serving", "gaps", "decoding", "loadtest", "open-loop", "fates")
         for word in (f"--{kind}", folder / kind)
     )
     done = run("benchmarks/performance_table.py", *kept, "--document", document)
