@@ -46,7 +46,8 @@ def fates_table(results: Sequence[Result]) -> str:
         "faults",
     ]
     rows = [_fates(result) for result in results]
-    return f"{markdown(heads, rows)}\n\n{_machine_of(results[0])} Images are compared with those of {_makers(results)}."
+    machines = " / ".join(dict.fromkeys(map(_machine_of, results)))
+    return f"{markdown(heads, rows)}\n\n{machines} Images are compared with those of {_makers(results)}."
 
 
 def open_loop_table(found: dict[str, Any]) -> str:

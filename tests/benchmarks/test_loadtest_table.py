@@ -6,11 +6,11 @@ from pathlib import Path
 from typing import Any
 
 from loadtest.findings import Memory
+from tests.benchmarks.kinds import KINDS
 from tests.examples.scripts import run
 from tests.loadtest import results
 
 COMMITTED = Path(__file__).parents[2] / "benchmarks/results/loadtest/h200_dit_xl.json"
-KINDS = ("results", "memory", "images", "serving", "gaps", "decoding", "loadtest", "open-loop", "fates")
 
 
 def table(folder: Path, kind: str, name: str, found: dict[str, Any]) -> tuple[list[dict[str, str]], str]:
@@ -19,12 +19,12 @@ def table(folder: Path, kind: str, name: str, found: dict[str, Any]) -> tuple[li
 
 
 def tabled(
-    folder: Path, kind: str, results: Mapping[str, dict[str, Any]], place: str
+    folder: Path, kind: str, named: Mapping[str, dict[str, Any]], place: str
 ) -> tuple[list[dict[str, str]], str]:
     """The same of one table of several results."""
     for each in KINDS:
         (folder / each).mkdir()
-    for name, found in results.items():
+    for name, found in named.items():
         (folder / kind / f"{name}.json").write_text(json.dumps(found))
     document = folder / "page.md"
     document.write_text(f"<!-- begin {place} -->\n<!-- end {place} -->\n")
@@ -103,7 +103,7 @@ def test_every_fate_of_every_scenario_is_told(tmp_path: Path) -> None:
             scenario="kill-engine",
             machine={"device": "CPU", "cores": "2"},
         ),
-        "soak": results.result(long, scenario="soak"),
+        "soak": results.result(long, scenario="soak", machine={"device": "Another", "cores": "4"}),
     }
     documents = {name: result.model_dump(mode="json") for name, result in found.items()}
     rows, below = tabled(tmp_path, "fates", documents, "fates")
@@ -127,3 +127,4 @@ def test_every_fate_of_every_scenario_is_told(tmp_path: Path) -> None:
         rows[1] | {"scenario": "soak", "images checked": "–", "wrong": "–", "MiB": "100 → 103", "MiB an hour": "-1.5"},
     ]
     assert "device CPU, cores 2; " in below
+    assert "device Another, cores 4; " in below

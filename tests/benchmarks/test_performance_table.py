@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from tests.benchmarks.kinds import KINDS
 from tests.examples.scripts import Done, run
 
 DOCUMENT = "# Prose\n\nbefore\n<!-- begin gpu -->\n<!-- end gpu -->\nafter\n"
@@ -36,9 +37,8 @@ def write(folder: Path, results: dict[str, Any], *arguments: str) -> Done:
     document = folder / "performance.md"
     if not document.exists():
         document.write_text(DOCUMENT)
-    kinds = ("memory", "images", "serving", "gaps", "decoding", "loadtest", "open-loop", "fates")
-    kept = {f"--{kind}": folder / kind for kind in kinds}
-    places = "--results", folder, *(word for option in kept.items() for word in option), "--document", document
+    kept = {f"--{kind}": folder / kind for kind in KINDS} | {"--results": folder}
+    places = *(word for option in kept.items() for word in option), "--document", document
     return run("benchmarks/performance_table.py", *places, *arguments)
 
 

@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+from tests.benchmarks.kinds import KINDS
 from tests.examples.scripts import Done, run
 
 DOCUMENT = """# Prose
@@ -70,11 +71,7 @@ def written(folder: Path) -> tuple[Done, list[list[str]]]:
     document.write_text(DOCUMENT)
     (folder / "gaps").mkdir()
     (folder / "gaps" / "gpu.json").write_text(json.dumps(gaps()))
-    kept = (
-        word
-        for kind in ("results", "memory", "images", "serving", "gaps", "decoding", "loadtest", "open-loop", "fates")
-        for word in (f"--{kind}", folder / kind)
-    )
+    kept = (word for kind in KINDS for word in (f"--{kind}", folder / kind))
     done = run("benchmarks/performance_table.py", *kept, "--document", document)
     lines = document.read_text().splitlines()
     return done, [[cell.strip() for cell in line.strip("|").split("|")] for line in lines]
