@@ -113,7 +113,9 @@ def measure(folder: Path, name: str, rows: int) -> Result:
 
 def run_all(backend: Backend, bundle: Bundle, rows: int) -> None:
     """One step of every subgraph."""
-    conditions = backend.condition(torch.arange(rows, dtype=torch.float32), torch.zeros(rows, dtype=torch.int64))
+    encoded = backend.encode(bundle.architecture.examples().in_turn([0] * rows).wanted)
+    of_steps = backend.condition(torch.arange(rows, dtype=torch.float32), encoded.features)
+    conditions = {**encoded.constants, **of_steps}
     latents = torch.zeros(rows, *bundle.architecture.latent_shape)
     for subgraph in bundle.manifest.subgraphs:
         backend.denoise(subgraph.id, latents, conditions)

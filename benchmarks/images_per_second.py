@@ -40,7 +40,7 @@ def pipeline_run(model: Path, bundle: Bundle, schedule: str) -> Run:
 
     def run(images: int) -> object:
         return pipeline(
-            class_labels=[index % bundle.architecture.classes for index in range(images)],
+            class_labels=[index % len(bundle.labels) for index in range(images)],
             guidance_scale=sampler.guidance,
             num_inference_steps=sampler.steps,
             generator=torch.Generator().manual_seed(0),
@@ -56,9 +56,7 @@ def engine_run(bundle: Bundle, backend: str, schedule: str, most: int) -> Run:
     engine.start()
 
     def run(images: int) -> object:
-        requests = [
-            Request(label=index % bundle.architecture.classes, seed=index, schedule=schedule) for index in range(images)
-        ]
+        requests = [Request(label=index % len(bundle.labels), seed=index, schedule=schedule) for index in range(images)]
         return [future.result() for future in [engine.submit(request) for request in requests]]
 
     return run

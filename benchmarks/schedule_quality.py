@@ -103,7 +103,7 @@ def _evaluate(
         return Side(model, [of.stages[of.stage_index(t)].blocks for t in path.timesteps], pixels, model.device)
 
     protocol = Protocol(
-        path, sampler.guidance, architecture.latent_shape, architecture.classes, options.n, options.batch
+        path, sampler.guidance, architecture.latent_shape, architecture.examples(), options.n, options.batch
     )
     dense = side(dense_schedule(checkpoint, sampler))
     found = sweep(side(schedule), dense, protocol, options.guidance, extractor)

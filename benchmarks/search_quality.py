@@ -56,5 +56,6 @@ class Judge:
 
     def _protocol(self, sampler: Sampler) -> Protocol:
         path = trajectory(sampler.class_name, self._checkpoint.scheduler_config, sampler.steps)
-        shape, classes = self._checkpoint.architecture.latent_shape, self._checkpoint.architecture.classes
-        return Protocol(path, sampler.guidance, shape, classes, self._images, self._batch)
+        architecture = self._checkpoint.architecture
+        prompts = architecture.examples()
+        return Protocol(path, sampler.guidance, architecture.latent_shape, prompts, self._images, self._batch)

@@ -157,7 +157,7 @@ def main() -> None:
     costs = warm_up(bundle, backend, options.most)
 
     def request(number: int) -> Request:
-        label = number % bundle.architecture.classes
+        label = number % len(bundle.labels)
         return Request(label=label, seed=number, schedule=options.schedule, steps=options.steps)
 
     spare_what_stays()  # as the service does

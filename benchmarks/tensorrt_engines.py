@@ -76,10 +76,14 @@ class Model:
         )
 
     def condition(self) -> Piece:
-        """What depends on timestep and label."""
+        """What depends on timestep and prompt."""
         step = set(self.architecture.step_weights())
         weights = {name: tensor.to(self.dtype) for name, tensor in self.weights.items() if name not in step}
-        inputs = {"timesteps": torch.zeros(_TRACED_ROWS), "labels": torch.zeros(_TRACED_ROWS, dtype=torch.int64)}
+        features = {
+            name: torch.zeros(_TRACED_ROWS, *spec.shape, dtype=spec.dtype)
+            for name, spec in self.architecture.features().items()
+        }
+        inputs = {"timesteps": torch.zeros(_TRACED_ROWS), **features}
         module, names = self.architecture.condition(weights), self.architecture.condition_names()
         return self._piece("condition.onnx", module, inputs, names, {name: Prefix(name) for name in weights}, {})
 

@@ -50,7 +50,7 @@ class Checkpoint:
             class_name=class_name,
             config=config,
             scheduler_config=scheduler,
-            labels=_labels(index, architecture_for(class_name, config).classes),
+            labels=_labels(index, len(architecture_for(class_name, config).examples())),
             vae_folder=folder / "vae" if has_vae else None,
         )
 

@@ -1,7 +1,7 @@
 """How far a schedule's images are from a reference's, from the same noise.
 
-Image i starts from the noise of seed i and label i modulo the number of labels, on both sides, so the difference is
-the schedule's alone. Images are compared batch by batch and never all held.
+Image i starts from the noise of seed i and prompt i, in turn, on both sides, so the difference is the schedule's alone.
+Images are compared batch by batch and never all held.
 """
 
 from __future__ import annotations  # a bundle and its runtimes are named here, not needed
@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from diffes.errors import InvalidInput
+from diffes.prompts import Prompts
 from diffes.quality import (
     FeatureExtractor,
     GaussianStatistics,
@@ -47,27 +48,26 @@ class Side(Generic[Key]):
     decode: Decode
     device: torch.device | str = "cpu"
 
-    def __call__(self, protocol: Protocol, seeds: Sequence[int], labels: Tensor) -> Tensor:
-        """Images [B, 3, H, W] in [-1, 1] for these seeds and labels."""
+    def __call__(self, protocol: Protocol, seeds: Sequence[int], prompts: Prompts) -> Tensor:
+        """Images [B, 3, H, W] in [-1, 1] of these prompts, from these seeds."""
         noise = seeded_noise(seeds, protocol.latent_shape).to(self.device)
-        start, unconditional = initial_state(protocol.path, noise), protocol.labels
-        wanted, guidance = labels.to(self.device), protocol.guidance
-        return self.decode(run(self.model, self.keys, protocol.path, start, wanted, guidance, unconditional).latents)
+        start, placed = initial_state(protocol.path, noise), prompts.to(self.device)
+        return self.decode(run(self.model, self.keys, protocol.path, start, placed, protocol.guidance).latents)
 
 
 @dataclass(frozen=True)
 class Protocol:
-    """How both sides sample: trajectory, guidance, latent shape, number of labels, images and rows at once."""
+    """How both sides sample: trajectory, guidance, latent shape, prompts in turn, images and rows at once."""
 
     path: Trajectory
     guidance: float
     latent_shape: tuple[int, int, int]
-    labels: int
+    prompts: Prompts
     images: int
     batch: int = 100
 
 
-ImagesOf = Callable[[Protocol, Sequence[int], Tensor], Tensor]  # a Side, or one that was recorded
+ImagesOf = Callable[[Protocol, Sequence[int], Prompts], Tensor]  # a Side, or one that was recorded
 
 
 class Recorded:
@@ -80,11 +80,11 @@ class Recorded:
         self._images_of = images_of
         self._kept: dict[tuple[float, tuple[int, ...]], Tensor] = {}
 
-    def __call__(self, protocol: Protocol, seeds: Sequence[int], labels: Tensor) -> Tensor:
+    def __call__(self, protocol: Protocol, seeds: Sequence[int], prompts: Prompts) -> Tensor:
         """The images of the first call like this."""
         key = protocol.guidance, tuple(seeds)
         if key not in self._kept:
-            self._kept[key] = self._images_of(protocol, seeds, labels)
+            self._kept[key] = self._images_of(protocol, seeds, prompts)
         return self._kept[key]
 
 
@@ -174,13 +174,13 @@ def evaluate(
     wanted, squares, similarity = [], 0.0, 0.0
     for start in range(0, protocol.images, protocol.batch):
         numbers = range(start, min(start + protocol.batch, protocol.images))
-        labels = torch.tensor([i % protocol.labels for i in numbers])
-        images = [images_of(protocol, numbers, labels) for images_of in (candidate, reference)]
+        prompts = protocol.prompts.in_turn(numbers)
+        images = [images_of(protocol, numbers, prompts) for images_of in (candidate, reference)]
         for side, batch in zip(seen, images, strict=True):
             found = extractor(batch)
             side.features.append(extractor.whiten(found.features))
             side.classes.append(found.labels)
-        wanted.append(labels.numpy())
+        wanted.append(np.asarray(numbers) % len(protocol.prompts))  # examples of a class are in its place
         squares += mean_squared_error(*images) * len(numbers)
         similarity += structural_similarity(*images) * len(numbers)
         progress((start + len(numbers)) / protocol.images)
@@ -242,7 +242,7 @@ def evaluate_bundle(
         for name in (candidate, reference)
     ]
     protocol = Protocol(
-        path, sampler.guidance, bundle.architecture.latent_shape, bundle.architecture.classes, images, batch
+        path, sampler.guidance, bundle.architecture.latent_shape, bundle.architecture.examples(), images, batch
     )
     return sweep(sides[0], sides[1], protocol, guidance or [sampler.guidance], extractor, progress)
 

@@ -8,6 +8,7 @@ from typing import Protocol, TypeVar
 import torch
 from torch import Tensor
 
+from diffes.prompts import Encoded, Prompts, Rows
 from diffes.sampling import Trajectory, advance_together, guide
 
 Key = TypeVar("Key", bound=Hashable, contravariant=True)
@@ -16,7 +17,9 @@ Key = TypeVar("Key", bound=Hashable, contravariant=True)
 class Model(Protocol[Key]):
     """What a rollout needs: a backend (keys are subgraph ids) or a PrunedModel (keys are stage plans)."""
 
-    def condition(self, timesteps: Tensor, labels: Tensor) -> dict[str, Tensor]: ...
+    def encode(self, prompts: Rows) -> Encoded: ...
+
+    def condition(self, timesteps: Tensor, features: Rows) -> dict[str, Tensor]: ...
 
     def denoise(self, key: Key, latents: Tensor, conditions: Mapping[str, Tensor], /) -> Tensor: ...
 
@@ -50,23 +53,26 @@ def step(
     key: Key,
     path: Trajectory,
     state: State,
-    labels: Tensor,
+    encoded: Encoded,
     guidance: float,
-    unconditional: int,
 ) -> State:
-    """One denoising step of every row; guidance 1 needs no unconditional rows."""
+    """One denoising step of every row, whose prompts' branches at this guidance are `encoded`."""
     at = path.steps[state.index]
     latents = state.latents * at.scale
     if guidance != 1:
         latents = torch.cat([latents, latents])
-        labels = torch.cat([labels, torch.full_like(labels, unconditional)])
-    timesteps = torch.full((len(labels),), float(at.timestep), device=labels.device)
-    conditions = model.condition(timesteps, labels)
-    out = model.denoise(key, latents, conditions).to(state.latents)
+    out = model.denoise(key, latents, conditions_of(model, encoded, float(at.timestep))).to(state.latents)
     if guidance != 1:
         out = guide(out, guidance)
     latents, clean = advance_together(at, path.clip, state.latents, out, state.clean)
     return State(state.index + 1, latents, clean)
+
+
+def conditions_of(model: Model[Key], encoded: Encoded, timestep: float) -> dict[str, Tensor]:
+    """What a step at that timestep takes beside latents, each [B, ...]."""
+    device = next(iter(encoded.features.values())).device
+    timesteps = torch.full((len(encoded),), timestep, device=device)
+    return {**encoded.constants, **model.condition(timesteps, encoded.features)}
 
 
 def run(
@@ -74,14 +80,13 @@ def run(
     keys: Sequence[Key],
     path: Trajectory,
     state: State,
-    labels: Tensor,
+    prompts: Prompts,
     guidance: float,
-    unconditional: int,
     stop: int | None = None,
 ) -> State:
     """Steps `state.index`..`stop` (the end), `keys[i]` naming what runs step i."""
     stop = len(path.steps) if stop is None else stop
+    encoded = model.encode(prompts.branches(guidance))
     while state.index < stop:
-        key = keys[state.index]
-        state = step(model, key, path, state, labels, guidance, unconditional)
+        state = step(model, keys[state.index], path, state, encoded, guidance)
     return state

@@ -1,7 +1,7 @@
 """Does a backend compute what the weights say? Every subgraph beside torch in float32, on real trajectories.
 
 The reference walks each schedule's trajectory; at every step the backend is given the same latents, timesteps and
-labels. So errors do not add up over steps, and each subgraph answers for itself.
+prompts. So errors do not add up over steps, and each subgraph answers for itself.
 """
 
 from collections.abc import Callable, Mapping
@@ -14,6 +14,7 @@ from diffes.backends.base import Backend
 from diffes.bundle import Bundle
 from diffes.errors import BackendError
 from diffes.precision import full_float32
+from diffes.prompts import Rows, WithoutEncoder
 from diffes.rollout import Model, initial_state, seeded_noise, step
 from diffes.router import route
 
@@ -43,7 +44,7 @@ class Verified:
         return self.error <= self.allowed
 
 
-class Reference:
+class Reference(WithoutEncoder):
     """The bundle's subgraphs as torch computes them in float32, whatever the bundle's type."""
 
     def __init__(self, bundle: Bundle, device: torch.device) -> None:
@@ -56,9 +57,9 @@ class Reference:
             for subgraph in manifest.subgraphs
         }
 
-    def condition(self, timesteps: Tensor, labels: Tensor) -> dict[str, Tensor]:
+    def condition(self, timesteps: Tensor, features: Rows) -> dict[str, Tensor]:
         """As a backend's."""
-        return dict(zip(self._names, self._condition(timesteps, labels), strict=True))
+        return dict(zip(self._names, self._condition(timesteps, **features), strict=True))
 
     def denoise(self, subgraph: str, latents: Tensor, conditions: Mapping[str, Tensor]) -> Tensor:
         """As a backend's."""
@@ -71,17 +72,21 @@ def verify(
     bundle: Bundle, backend: Backend, *, images: int = 2, device: str = "cpu", progress: Progress = lambda _: None
 ) -> tuple[Verified, ...]:
     """Every subgraph that a schedule's own sampler visits, in the manifest's order; `device` is the reference's."""
-    place, classes = torch.device(device), bundle.architecture.classes
-    reference, labels = Reference(bundle, place), torch.arange(images, device=place) % classes
+    place = torch.device(device)
+    prompts = bundle.architecture.examples().in_turn(range(images)).to(place)
+    models: tuple[Model[str], Model[str]] = (Reference(bundle, place), backend)
     errors: dict[str, list[float]] = {}
     with full_float32():
         for number, (name, schedule) in enumerate(bundle.manifest.schedules.items(), 1):
             sampler = schedule.sampler
             path = bundle.trajectory(sampler.steps, name)
             state = initial_state(path, seeded_noise(range(images), bundle.architecture.latent_shape).to(place))
+            encoded = [model.encode(prompts.branches(sampler.guidance)) for model in models]
             for key in route(schedule, bundle.subgraph_of, path).subgraphs:
-                models: tuple[Model[str], Model[str]] = (reference, backend)
-                wanted, found = (step(m, key, path, state, labels, sampler.guidance, classes) for m in models)
+                wanted, found = (
+                    step(model, key, path, state, each, sampler.guidance)
+                    for model, each in zip(models, encoded, strict=True)
+                )
                 errors.setdefault(key, []).append(_difference(found.latents, wanted.latents))
                 state = wanted
             progress(number / len(bundle.manifest.schedules))

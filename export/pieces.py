@@ -13,6 +13,7 @@ from diffes.architectures import Architecture
 from diffes.checkpoint import Checkpoint, read_config, read_state
 from diffes.decoder import LatentDecoder
 from diffes.manifest import WEIGHTS, PrefixSpec
+from diffes.prompts import Encoded, Prompts
 from diffes.pruning.model import PrunedModel
 from diffes.pruning.prefix import Prefix
 from diffes.rollout import seeded_noise
@@ -47,9 +48,9 @@ def denoiser_piece(model: PrunedModel, plan: StagePlan, weights: Weights) -> Pie
     """The denoiser of one stage plan."""
 
     def inputs(rows: int) -> Inputs:
-        timesteps, labels = _timesteps(rows), _labels(rows, model.architecture.classes)
-        noise = seeded_noise(range(rows), model.architecture.latent_shape)
-        given = {"latents": noise, **model.condition(timesteps, labels)}
+        noise, encoded = seeded_noise(range(rows), model.architecture.latent_shape), _encoded(model, rows)
+        conditions = {**encoded.constants, **model.condition(_timesteps(rows), encoded.features)}
+        given = {"latents": noise, **conditions}
         return {name: value.to(model.dtype) for name, value in given.items()}
 
     prefixes = {f"{WEIGHTS}{name}": prefix for name, prefix in model.prefixes(plan).items()}
@@ -74,10 +75,10 @@ def free_axes(architecture: Architecture, tensors: Mapping[str, Tensor]) -> dict
 
 
 def condition_piece(model: PrunedModel, weights: Weights) -> Piece:
-    """What depends on timestep and label only."""
+    """What depends on timestep and prompt only."""
 
     def inputs(rows: int) -> Inputs:
-        return {"timesteps": _timesteps(rows), "labels": _labels(rows, model.architecture.classes)}
+        return {"timesteps": _timesteps(rows), **_encoded(model, rows).features}
 
     names = [name.removeprefix(WEIGHTS) for name, _ in model.condition_module().named_parameters()]
     # stored as all else is: a condition is rounded to the step's type before the step reads it
@@ -114,5 +115,8 @@ def _timesteps(rows: int) -> Tensor:
     return torch.arange(rows, dtype=torch.float32) * 333 + 7
 
 
-def _labels(rows: int, classes: int) -> Tensor:
-    return torch.arange(rows) % (classes + 1)
+def _encoded(model: PrunedModel, rows: int) -> Encoded:
+    """Every example in turn, and one of what guidance leads away from."""
+    examples = model.architecture.examples()
+    every = {name: torch.cat([wanted, examples.unwanted[name][:1]]) for name, wanted in examples.wanted.items()}
+    return model.encode(Prompts(every, every).in_turn(range(rows)).wanted)

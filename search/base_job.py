@@ -187,7 +187,7 @@ class Job(ABC, Generic[Result]):
 
     def _judged(self, genomes: Sequence[Genome], evaluator: Evaluator, memo: Memo, phase: str) -> Iterator[int]:
         """Judge genomes; yields how many are done. The evolution stops short of the time limit."""
-        probes, began = len(evaluator.distance.teacher.labels), monotonic()
+        probes, began = len(evaluator.distance.teacher.prompts), monotonic()
         objectives = evaluator(genomes)
         for done, genome in enumerate(genomes, start=1):
             if phase == "evolve" and self.ladder.memo.best(1):

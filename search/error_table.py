@@ -92,7 +92,7 @@ class ErrorTable:
         macs, dense = rollouts.model.architecture.macs, rollouts.dense
         kept = tuple(BlockPlan(0, 0) if i < first else b for i, b in enumerate(self._plan(entry)))
         shared = macs(dense) if entry.gene % self._space.genes_of_stage == 0 else 0
-        return rollouts.rows(len(self._distance.teacher.labels)) * (macs(kept) + shared)
+        return rollouts.rows(len(self._distance.teacher.prompts)) * (macs(kept) + shared)
 
     def _step(self, stage: int) -> ForcedStep:
         if self._forced is None or self._forced[0] != stage:

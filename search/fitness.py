@@ -30,13 +30,13 @@ class Distance:
         start = self._first_pruned(keys)
         if start == len(keys):
             return 0.0
-        final = self.rollouts.run(keys, self.teacher.states[start], self.teacher.labels).latents
+        final = self.rollouts.run(keys, self.teacher.states[start], self.teacher.prompts).latents
         return self.between(final, self.teacher.final)
 
     def work(self, genome: Sequence[int]) -> int:
         """MACs of that rollout."""
         keys = self._keys(genome)
-        return self.rollouts.work(keys, len(self.teacher.labels), self._first_pruned(keys))
+        return self.rollouts.work(keys, len(self.teacher.prompts), self._first_pruned(keys))
 
     def rows(self, rows: slice) -> "Distance":
         """The same on some of the probes."""

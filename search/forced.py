@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from diffes.precision import full_float32
+from diffes.rollout import conditions_of
 from diffes.sampling import guide
 from diffes.schedule import StagePlan
 from search.fitness import Distance
@@ -54,9 +55,8 @@ class ForcedStep:
 
     @torch.inference_mode()
     def _dense(self) -> Iterator[_Rows]:
-        model, labels = self._rollouts.model, self._teacher.labels
-        denoiser: Any = model.denoiser(self._rollouts.dense)
-        for start in range(0, len(labels), self._rollouts.batch):
+        denoiser: Any = self._rollouts.model.denoiser(self._rollouts.dense)
+        for start in range(0, len(self._teacher.prompts), self._rollouts.batch):
             rows = slice(start, start + self._rollouts.batch)
             latents, conditions = self._inputs(rows)
             entries: dict[int, Tensor] = {}
@@ -71,11 +71,10 @@ class ForcedStep:
     def _inputs(self, rows: slice) -> tuple[Tensor, _Conditions]:
         model, at = self._rollouts.model, self._rollouts.path.steps[self._step]
         latents = self._teacher.states[self._step].latents[rows] * at.scale
-        labels = self._teacher.labels[rows]
         if self._rollouts.guidance != 1:
             latents = torch.cat([latents, latents])
-            labels = torch.cat([labels, torch.full_like(labels, model.architecture.classes)])
-        conditions = model.condition(torch.full((len(labels),), float(at.timestep)), labels)
+        encoded = model.encode(self._teacher.prompts[rows].branches(self._rollouts.guidance))
+        conditions = conditions_of(model, encoded, float(at.timestep))
         placed = {name: value.to(model.device, model.dtype) for name, value in conditions.items()}
         return latents.to(model.device, model.dtype), placed
 

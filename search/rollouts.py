@@ -1,4 +1,4 @@
-"""Rollouts of probes: the images, by seed and label, that schedules are judged on, and the dense model's own."""
+"""Rollouts of probes: the images, by seed and prompt, that schedules are judged on, and the dense model's own."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -8,6 +8,7 @@ from torch import Tensor
 
 from diffes.errors import SearchError
 from diffes.precision import Arithmetic, rounding
+from diffes.prompts import Prompts
 from diffes.pruning.model import PrunedModel
 from diffes.rollout import State, initial_state, run, seeded_noise
 from diffes.sampling import Trajectory
@@ -22,20 +23,20 @@ _SEEDS_PER_SEARCH = 1 << 12
 
 @dataclass(frozen=True)
 class Probes:
-    """Noise [N, C, h, w] and labels [N] that rollouts start from."""
+    """Noise [N, C, h, w] and prompts that rollouts start from."""
 
     noise: Tensor
-    labels: Tensor
+    prompts: Prompts
 
     @classmethod
     def drawn(cls, count: int, seed: int, rollouts: "Rollouts", *, held_out: bool = False) -> "Probes":
-        """`count` probes, labels in turn; held-out ones have other noise and go on where the labels ended."""
+        """`count` probes, prompts in turn; held-out ones have other noise and go on where the prompts ended."""
         first = (_HELD_OUT_SEEDS if held_out else _PROBE_SEEDS) + seed * _SEEDS_PER_SEARCH
         architecture = rollouts.model.architecture
         noise = seeded_noise(range(first, first + count), architecture.latent_shape)
         start = count if held_out else 0
-        labels = torch.arange(start, start + count) % architecture.classes
-        return cls(noise.to(rollouts.model.device), labels.to(rollouts.model.device))
+        prompts = architecture.examples().in_turn(range(start, start + count))
+        return cls(noise.to(rollouts.model.device), prompts.to(rollouts.model.device))
 
 
 @dataclass(frozen=True)
@@ -80,24 +81,23 @@ class Rollouts:
         macs = self.model.architecture.macs
         return self.rows(images) * sum(map(macs, keys[start:stop]))
 
-    def run(self, keys: Sequence[StagePlan], state: State, labels: Tensor, stop: int | None = None) -> State:
+    def run(self, keys: Sequence[StagePlan], state: State, prompts: Prompts, stop: int | None = None) -> State:
         """From `state` to step `stop` (the end), at most `batch` rows at once."""
         parts = []
-        for start in range(0, len(labels), self.batch):
+        for start in range(0, len(prompts), self.batch):
             rows = slice(start, start + self.batch)
-            unconditional = self.model.architecture.classes
-            at = state.rows(rows), labels[rows]
+            at = state.rows(rows), prompts[rows]
             with rounding(self.arithmetic):
-                parts.append(run(self.model, keys, self.path, *at, self.guidance, unconditional, stop))
+                parts.append(run(self.model, keys, self.path, *at, self.guidance, stop))
         latents, clean = torch.cat([p.latents for p in parts]), torch.cat([p.clean for p in parts])
         return State(parts[0].index, latents, clean)
 
 
 @dataclass(frozen=True)
 class Teacher:
-    """The dense model's trajectories: labels, the state before every step, and the last latents."""
+    """The dense model's trajectories: prompts, the state before every step, and the last latents."""
 
-    labels: Tensor
+    prompts: Prompts
     states: dict[int, State]  # by index of the next step
     final: Tensor
 
@@ -108,18 +108,18 @@ class Teacher:
         keys = [rollouts.dense] * len(rollouts.path.steps)
         states = {0: state}
         while state.index < len(keys):
-            state = rollouts.run(keys, state, probes.labels, state.index + 1)
+            state = rollouts.run(keys, state, probes.prompts, state.index + 1)
             states[state.index] = state
         if not bool(torch.isfinite(state.latents).all()):
             raise SearchError(
                 "the dense model's own samples are not finite",
                 expected="finite latents",
-                found=f"NaN or infinity in {len(probes.labels)} probes",
+                found=f"NaN or infinity in {len(probes.prompts)} probes",
                 remedy="Try float32, or check the checkpoint and its scheduler's config.",
             )
-        return cls(probes.labels, states, state.latents)
+        return cls(probes.prompts, states, state.latents)
 
     def rows(self, rows: slice) -> "Teacher":
         """Some of the probes alone."""
         states = {index: state.rows(rows) for index, state in self.states.items()}
-        return Teacher(self.labels[rows], states, self.final[rows])
+        return Teacher(self.prompts[rows], states, self.final[rows])

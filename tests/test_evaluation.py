@@ -7,23 +7,26 @@ from torch import Tensor
 
 from diffes.errors import InvalidInput
 from diffes.evaluation import Evaluation, GuidanceSweep, Protocol, Recorded, Side, evaluate, pixels, sweep
+from diffes.prompts import Rows, WithoutEncoder
 from diffes.quality import FeatureExtractor, FeatureNet, FeatureNetConfig, GaussianStatistics
 from diffes.rollout import seeded_noise
 from diffes.sampling import trajectory
+from tests.prompting import labelled
 
 SCHEDULER = {"num_train_timesteps": 1000, "clip_sample": False}
-PROTOCOL = Protocol(trajectory("DDIMScheduler", SCHEDULER, 3), 1.5, (3, 32, 32), labels=3, images=6, batch=4)
+CLASSES = labelled(0, 1, 2, none=3)
+PROTOCOL = Protocol(trajectory("DDIMScheduler", SCHEDULER, 3), 1.5, (3, 32, 32), prompts=CLASSES, images=6, batch=4)
 
 
-class Drift:
+class Drift(WithoutEncoder):
     """A denoiser whose output is a share of its input, different for every label."""
 
     def __init__(self, share: float) -> None:
         self.share = share
         self.rows: list[int] = []
 
-    def condition(self, timesteps: Tensor, labels: Tensor) -> dict[str, Tensor]:
-        return {"tint": 0.1 * labels.float().view(-1, 1, 1, 1) + 0 * timesteps.view(-1, 1, 1, 1)}
+    def condition(self, timesteps: Tensor, features: Rows) -> dict[str, Tensor]:
+        return {"tint": 0.1 * features["labels"].float().view(-1, 1, 1, 1) + 0 * timesteps.view(-1, 1, 1, 1)}
 
     def denoise(self, _key: str, latents: Tensor, conditions: Mapping[str, Tensor], /) -> Tensor:
         self.rows.append(len(latents))
@@ -55,7 +58,7 @@ def test_a_side_is_at_no_distance_from_itself(extractor: FeatureExtractor) -> No
 
 def test_another_model_is_at_a_distance_that_batches_do_not_change(extractor: FeatureExtractor) -> None:
     def between(batch: int) -> Evaluation:
-        protocol = Protocol(PROTOCOL.path, 1.5, (3, 32, 32), labels=3, images=6, batch=batch)
+        protocol = Protocol(PROTOCOL.path, 1.5, (3, 32, 32), prompts=CLASSES, images=6, batch=batch)
         return evaluate(side(Drift(0.9)), side(Drift(0.5)), protocol, extractor)
 
     whole, pieces = between(6), between(4)
@@ -66,10 +69,10 @@ def test_another_model_is_at_a_distance_that_batches_do_not_change(extractor: Fe
 
 
 def test_image_i_starts_from_the_noise_of_seed_i() -> None:
-    labels = torch.tensor([1, 2])
+    prompts = labelled(1, 2)
 
-    both = side(Drift(0.9))(PROTOCOL, [4, 5], labels)
-    second = side(Drift(0.9))(PROTOCOL, [5], labels[1:])
+    both = side(Drift(0.9))(PROTOCOL, [4, 5], prompts)
+    second = side(Drift(0.9))(PROTOCOL, [5], prompts[1:])
 
     assert torch.allclose(both[1:], second, atol=1e-6)
     assert not torch.equal(seeded_noise([4], (3, 32, 32)), seeded_noise([5], (3, 32, 32)))
@@ -97,7 +100,7 @@ def test_progress_ends_at_one(extractor: FeatureExtractor) -> None:
 
 
 def test_one_image_has_no_covariance(extractor: FeatureExtractor) -> None:
-    protocol = Protocol(PROTOCOL.path, 1.5, (3, 32, 32), labels=3, images=1)
+    protocol = Protocol(PROTOCOL.path, 1.5, (3, 32, 32), prompts=CLASSES, images=1)
 
     with pytest.raises(InvalidInput, match="invalid n: expected at least 2 images, found 1"):
         evaluate(side(Drift(0.9)), side(Drift(0.9)), protocol, extractor)

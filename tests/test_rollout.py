@@ -8,13 +8,16 @@ from torch import Tensor
 
 from diffes.checkpoint import Checkpoint
 from diffes.engine.request import MAX_SEED
+from diffes.prompts import Encoded, Rows
 from diffes.pruning.calibration import Calibration
 from diffes.pruning.model import PrunedModel
 from diffes.rollout import initial_state, run, seeded_noise, step
 from diffes.sampling import Trajectory, trajectory
+from tests.prompting import labelled
 
 SHAPE = (3, 8, 8)
-LABELS = torch.tensor([8, 3, 0])
+PROMPTS = labelled(8, 3, 0)
+LABELS = PROMPTS.wanted["labels"]
 
 
 @pytest.fixture(scope="module")
@@ -48,7 +51,7 @@ def test_a_dense_rollout_is_the_pipeline_of_diffusers(
 ) -> None:
     noise = seeded_noise([1, 2, 3], SHAPE)
     keys = [model.architecture.dense] * 20
-    images = run(model, keys, path, initial_state(path, noise), LABELS, guidance, 10).latents
+    images = run(model, keys, path, initial_state(path, noise), PROMPTS, guidance).latents
     expected = diffusers_images(tiny_checkpoint, noise, guidance)
     assert float((images - expected).abs().max() / expected.abs().max()) < 1e-4
 
@@ -56,19 +59,19 @@ def test_a_dense_rollout_is_the_pipeline_of_diffusers(
 def test_rows_do_not_depend_on_their_company(model: PrunedModel, path: Trajectory) -> None:
     keys = [model.architecture.dense] * 20
     state = initial_state(path, seeded_noise([1, 2, 3], SHAPE))
-    together = run(model, keys, path, state, LABELS, 1.5, 10).latents
-    alone = run(model, keys, path, state.rows(slice(1, 2)), LABELS[1:2], 1.5, 10).latents
+    together = run(model, keys, path, state, PROMPTS, 1.5).latents
+    alone = run(model, keys, path, state.rows(slice(1, 2)), PROMPTS[1:2], 1.5).latents
     assert float((together[1:2] - alone).abs().max() / alone.abs().max()) < 1e-5
 
 
 def test_a_rollout_can_stop_and_go_on(model: PrunedModel, path: Trajectory) -> None:
     keys = [model.architecture.dense] * 20
     start = initial_state(path, seeded_noise([1, 2, 3], SHAPE))
-    halfway = run(model, keys, path, start, LABELS, 1.5, 10, stop=7)
+    halfway = run(model, keys, path, start, PROMPTS, 1.5, stop=7)
     assert halfway.index == 7
     assert start.index == 0
-    resumed = run(model, keys, path, halfway, LABELS, 1.5, 10)
-    assert torch.equal(resumed.latents, run(model, keys, path, start, LABELS, 1.5, 10).latents)
+    resumed = run(model, keys, path, halfway, PROMPTS, 1.5)
+    assert torch.equal(resumed.latents, run(model, keys, path, start, PROMPTS, 1.5).latents)
 
 
 class Recorder:
@@ -77,32 +80,45 @@ class Recorder:
     def __init__(self) -> None:
         self.keys: list[str] = []
         self.timesteps: list[list[float]] = []
-        self.labels: list[int] = []
+        self.encoded: list[list[int]] = []
+        self.conditions: dict[str, list[float]] = {}
 
-    def condition(self, timesteps: Tensor, labels: Tensor) -> dict[str, Tensor]:
+    def encode(self, prompts: Rows) -> Encoded:
+        self.encoded.append(prompts["labels"].tolist())
+        return Encoded({"doubled": 2 * prompts["labels"]}, {"text": prompts["labels"] + 0.5})
+
+    def condition(self, timesteps: Tensor, features: Rows) -> dict[str, Tensor]:
         self.timesteps.append(timesteps.tolist())
-        self.labels = labels.tolist()
-        return {}
+        return {"both": timesteps + features["doubled"]}
 
-    def denoise(self, key: str, latents: Tensor, conditions: Mapping[str, Tensor], /) -> Tensor:  # noqa: ARG002
+    def denoise(self, key: str, latents: Tensor, conditions: Mapping[str, Tensor], /) -> Tensor:
         self.keys.append(key)
+        self.conditions = {name: value.tolist() for name, value in conditions.items()}
         return torch.zeros_like(latents, dtype=torch.float64)
 
 
 def test_each_step_runs_on_its_own_key_at_its_own_timestep(path: Trajectory) -> None:
     recorder = Recorder()
     keys = [f"plan {i}" for i in range(20)]
-    state = run(recorder, keys, path, initial_state(path, seeded_noise([1, 2, 3], SHAPE)), LABELS, 1.0, 10)
+    state = run(recorder, keys, path, initial_state(path, seeded_noise([1, 2, 3], SHAPE)), PROMPTS, 1.0)
     assert recorder.keys == keys
     assert recorder.timesteps == [[t] * 3 for t in path.timesteps]
-    assert recorder.labels == LABELS.tolist()
+    assert recorder.encoded == [[8, 3, 0]]  # once for all steps
     assert state.latents.dtype == torch.float32
 
 
 def test_guidance_adds_unconditional_rows_behind_the_conditional(path: Trajectory) -> None:
     recorder = Recorder()
-    step(recorder, "plan", path, initial_state(path, seeded_noise([1, 2, 3], SHAPE)), LABELS, 2.0, 10)
-    assert recorder.labels == [8, 3, 0, 10, 10, 10]
+    run(recorder, ["plan"] * 20, path, initial_state(path, seeded_noise([1, 2, 3], SHAPE)), PROMPTS, 2.0)
+    assert recorder.encoded == [[8, 3, 0, 10, 10, 10]]
+
+
+def test_a_step_gets_the_constants_of_its_prompts_and_conditions_of_their_features(path: Trajectory) -> None:
+    recorder = Recorder()
+    start = initial_state(path, seeded_noise([1, 2, 3], SHAPE))
+    step(recorder, "plan", path, start, recorder.encode(PROMPTS.branches(1.0)), 1.0)
+    first = path.timesteps[0]
+    assert recorder.conditions == {"text": [8.5, 3.5, 0.5], "both": [first + 16, first + 6, first]}
 
 
 def test_seeded_noise_is_the_same_alone_and_in_company() -> None:

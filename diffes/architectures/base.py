@@ -12,6 +12,7 @@ from typing import Any, Literal, Protocol
 from torch import Tensor, nn
 
 from diffes.errors import CheckpointError
+from diffes.prompts import Prompts, Rows, RowSpec
 from diffes.schedule import BlockPlan, StagePlan
 
 UnitKind = Literal["heads", "channels"]
@@ -101,9 +102,14 @@ class Architecture(Protocol):
     def layers(self) -> tuple[PrunableLayer, ...]:
         """Every prunable layer, block by block."""
 
-    @property
-    def classes(self) -> int:
-        """Number of labels; label `classes` is the unconditional one."""
+    def prompt_inputs(self) -> dict[str, RowSpec]:
+        """What a prompt is, by name."""
+
+    def features(self) -> dict[str, RowSpec]:
+        """What the condition takes beside timesteps, by name. Without an encoder that is the prompt."""
+
+    def examples(self) -> Prompts:
+        """Prompts to look at a model with, in turn: of a family that knows classes, each of them."""
 
     def convert(self, state: Weights) -> dict[str, Tensor]:
         """diffusers' state dict in this family's own names and layouts, tensors shared where possible."""
@@ -119,7 +125,7 @@ class Architecture(Protocol):
         """
 
     def condition(self, weights: Weights) -> nn.Module:
-        """forward(timesteps [N] float32, labels [N] int64) -> tuple of conditions, each [N, ...]."""
+        """forward(timesteps [N] float32, **features, each [N, ...]) -> tuple of conditions, each [N, ...]."""
 
     def condition_names(self) -> tuple[str, ...]:
         """Names of the conditions, in the order the condition module returns them."""
@@ -127,8 +133,8 @@ class Architecture(Protocol):
     def condition_shapes(self) -> dict[str, tuple[int, ...]]:
         """Shape of each condition without its leading row axis."""
 
-    def diffusers_inputs(self, timesteps: Tensor, labels: Tensor) -> dict[str, Tensor]:
-        """What diffusers' model of this family takes beside the latents: timesteps [B] float32, labels [B] int64."""
+    def diffusers_inputs(self, timesteps: Tensor, features: Rows) -> dict[str, Tensor]:
+        """What diffusers' model of this family takes beside latents: of timesteps [B] float32, features [B, ...]."""
 
     def macs(self, plan: StagePlan) -> int:
         """Multiply-accumulates of one row of one step (matmuls and attention; no condition, no compensation)."""

@@ -32,6 +32,7 @@ from diffes.architectures.dit_condition import DiTCondition
 from diffes.architectures.dit_weights import convert
 from diffes.errors import CheckpointError
 from diffes.kernels import Branch, Norm, gated_norm, gelu_linear, linear, modulated_norm, self_attention
+from diffes.prompts import Prompts, Rows, RowSpec
 from diffes.schedule import BlockPlan, StagePlan
 
 _MLP_NORM_EPS = 1e-5  # of configs that name none, as in diffusers
@@ -168,6 +169,19 @@ class DiT:
         per_channel = 2 * width + 1
         return ends + sum(b.heads * per_head + b.channels * per_channel + 2 * width for b in plan)
 
+    def prompt_inputs(self) -> dict[str, RowSpec]:
+        """A class label; label `classes` is of none."""
+        return {"labels": RowSpec(torch.int64)}
+
+    def features(self) -> dict[str, RowSpec]:
+        """The label itself."""
+        return self.prompt_inputs()
+
+    def examples(self) -> Prompts:
+        """Every class; guidance leads away from none."""
+        labels = torch.arange(self.classes)
+        return Prompts({"labels": labels}, {"labels": torch.full_like(labels, self.classes)})
+
     def step_weights(self) -> tuple[str, ...]:
         """Names the denoiser reads."""
         ends = ("patch.weight", "patch.bias", "pos_embed", "final.weight", "final.bias")
@@ -193,9 +207,9 @@ class DiT:
             "final_modulation": (2, self.width),
         }
 
-    def diffusers_inputs(self, timesteps: Tensor, labels: Tensor) -> dict[str, Tensor]:
+    def diffusers_inputs(self, timesteps: Tensor, features: Rows) -> dict[str, Tensor]:
         """What `DiTTransformer2DModel` takes beside the latents."""
-        return {"timestep": timesteps, "class_labels": labels}
+        return {"timestep": timesteps, "class_labels": features["labels"]}
 
     def convert(self, state: Weights) -> dict[str, Tensor]:
         """diffusers' state dict in this family's names and layouts; CheckpointError unless it fits the config."""

@@ -1,10 +1,12 @@
-"""What executes subgraphs. A backend is small: condition, denoise, decode, close."""
+"""What executes subgraphs. A backend is small: encode, condition, denoise, decode, close."""
 
 from collections.abc import Mapping, Sequence
 from typing import Protocol, runtime_checkable
 
 import torch
 from torch import Tensor
+
+from diffes.prompts import Encoded, Rows
 
 Conditions = Mapping[str, Tensor]
 
@@ -28,8 +30,11 @@ class Backend(Protocol):
     def device(self) -> torch.device:
         """Where outputs are, and inputs best are. A GPU may still be at work on them when a call returns."""
 
-    def condition(self, timesteps: Tensor, labels: Tensor) -> dict[str, Tensor]:
-        """timesteps [N] float32, labels [N] int64 → each condition [N, ...]."""
+    def encode(self, prompts: Rows) -> Encoded:
+        """Prompts [P, ...] as the family takes them → what is made of them once for all steps."""
+
+    def condition(self, timesteps: Tensor, features: Rows) -> dict[str, Tensor]:
+        """timesteps [N] float32, features [N, ...] → each condition of a step [N, ...]."""
 
     def denoise(self, subgraph: str, latents: Tensor, conditions: Conditions) -> Tensor:
         """latents [B, C, h, w], conditions [B, ...] → the model's output like latents."""

@@ -8,6 +8,7 @@ from torch import Tensor
 
 from diffes.backends.base import Conditions
 from diffes.errors import BackendError
+from diffes.prompts import Encoded, Rows
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,15 +33,19 @@ class FakeBackend:
     buckets: tuple[int, ...] = ()
     device: torch.device = torch.device("cpu")
 
-    def condition(self, timesteps: Tensor, labels: Tensor) -> dict[str, Tensor]:
-        """timesteps [N] float32, labels [N] int64 → `modulation` [N, 2]."""
+    def encode(self, prompts: Rows) -> Encoded:
+        """labels [P] int64 → the same, and `class` [P, 1], one more."""
+        return Encoded(prompts, {"class": prompts["labels"].float()[:, None] + 1})
+
+    def condition(self, timesteps: Tensor, features: Rows) -> dict[str, Tensor]:  # noqa: ARG002
+        """timesteps [N] float32 → `time` [N, 1]."""
         self._record("condition", None, timesteps)
-        return {"modulation": torch.stack([timesteps.float() / 1000, labels.float() + 1], dim=1)}
+        return {"time": timesteps.float()[:, None] / 1000}
 
     def denoise(self, subgraph: str, latents: Tensor, conditions: Conditions) -> Tensor:
         """latents [B, C, h, w], conditions [B, ...] → like latents: 0.1 x + what label, time and subgraph add."""
         self._record("denoise", subgraph, latents)
-        timestep, label = conditions["modulation"].unbind(1)
+        timestep, label = conditions["time"][:, 0], conditions["class"][:, 0]
         pull = (0.01 * label + 0.001 * timestep + _share(subgraph)).view(-1, 1, 1, 1)
         return 0.1 * latents + pull
 

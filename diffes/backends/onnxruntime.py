@@ -11,9 +11,10 @@ from diffes.backends.buckets import in_pieces
 from diffes.backends.sessions import open_session, run_session
 from diffes.bundle import Bundle
 from diffes.errors import BackendError
+from diffes.prompts import Rows, WithoutEncoder
 
 
-class OnnxRuntimeBackend:
+class OnnxRuntimeBackend(WithoutEncoder):
     """Every session is opened at once, so that what cannot run is refused before the first request."""
 
     name = "onnxruntime"
@@ -32,10 +33,10 @@ class OnnxRuntimeBackend:
         self._decode = manifest.decode.graph.file if manifest.decode.graph else None
         self._denoise: Mapping[str, str] = {subgraph.id: subgraph.file for subgraph in manifest.subgraphs}
 
-    def condition(self, timesteps: Tensor, labels: Tensor) -> dict[str, Tensor]:
-        """timesteps [N] float32, labels [N] int64 → each condition [N, ...]."""
+    def condition(self, timesteps: Tensor, features: Rows) -> dict[str, Tensor]:
+        """timesteps [N] float32, features [N, ...] → each condition [N, ...]."""
         self._blob.require_unchanged()
-        outputs = self._run(self._condition, {"timesteps": timesteps, "labels": labels})
+        outputs = self._run(self._condition, {"timesteps": timesteps, **features})
         return dict(zip(self._conditions, outputs, strict=True))
 
     def denoise(self, subgraph: str, latents: Tensor, conditions: Conditions) -> Tensor:

@@ -16,12 +16,13 @@ from diffes.bundle import Bundle
 from diffes.devices import device_named
 from diffes.errors import BackendError
 from diffes.manifest import Graph
+from diffes.prompts import Rows, WithoutEncoder, on_device
 from diffes.pruning.prefix import Prefix
 
 T = TypeVar("T")
 
 
-class OnnxRuntimeCudaBackend:
+class OnnxRuntimeCudaBackend(WithoutEncoder):
     """Every session is opened at once, so that what cannot run is refused before the first request."""
 
     name = "onnxruntime"
@@ -41,10 +42,10 @@ class OnnxRuntimeCudaBackend:
         inputs = step_inputs(shapes, self._dtype)
         self._steps: RecordedCalls[str] | None = RecordedCalls(denoisers, inputs, self.device, _warmed)
 
-    def condition(self, timesteps: Tensor, labels: Tensor) -> dict[str, Tensor]:
-        """timesteps [N] float32, labels [N] int64 → each condition [N, ...] on the device."""
+    def condition(self, timesteps: Tensor, features: Rows) -> dict[str, Tensor]:
+        """timesteps [N] float32, features [N, ...] → each condition [N, ...] on the device."""
         run = _opened(self._condition)
-        outputs = run(timesteps=timesteps.to(self.device), labels=labels.to(self.device))
+        outputs = run(timesteps=timesteps.to(self.device), **on_device(features, self.device))
         return dict(zip(self._conditions, outputs, strict=True))
 
     def denoise(self, subgraph: str, latents: Tensor, conditions: Conditions) -> Tensor:

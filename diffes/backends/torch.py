@@ -19,11 +19,12 @@ from diffes.backends.recorder import Recorder, fastest_recorder
 from diffes.bundle import Bundle
 from diffes.devices import device_named
 from diffes.errors import BackendError
+from diffes.prompts import Rows, WithoutEncoder
 
 _ONLY = "only"  # key of a kind that has one graph
 
 
-class TorchBackend:
+class TorchBackend(WithoutEncoder):
     """One module per subgraph."""
 
     name = "torch"
@@ -44,12 +45,12 @@ class TorchBackend:
         self._decode = _decode_calls(bundle, tensors, self.device, fastest_recorder(self.device) if on_gpu else None)
 
     @torch.inference_mode()
-    def condition(self, timesteps: Tensor, labels: Tensor) -> dict[str, Tensor]:
-        """timesteps [N] float32, labels [N] int64 → each condition [N, ...] on the device."""
+    def condition(self, timesteps: Tensor, features: Rows) -> dict[str, Tensor]:
+        """timesteps [N] float32, features [N, ...] → each condition [N, ...] on the device."""
         condition = _opened(self._condition)
         if self._mapped is not None:
             self._mapped.require_unchanged()
-        outputs = condition(_ONLY, {"timesteps": timesteps, "labels": labels})
+        outputs = condition(_ONLY, {"timesteps": timesteps, **features})
         return dict(zip(self._names, outputs, strict=True))
 
     @torch.inference_mode()
@@ -75,7 +76,8 @@ def _condition_calls(
 ) -> Calls[str]:
     weights = bundle.weights(bundle.manifest.condition, tensors)
     calls = {_ONLY: bundle.architecture.condition(weights).to(device).eval()}
-    inputs = {"timesteps": Input((), torch.float32), "labels": Input((), torch.int64)}
+    features = {name: Input(spec.shape, spec.dtype) for name, spec in bundle.architecture.features().items()}
+    inputs = {"timesteps": Input((), torch.float32), **features}
     if recorder is None:
         return PlainCalls(calls, inputs, device, dtype=None)
     return RecordedCalls(calls, inputs, device, recorder, buckets=CONDITION_BUCKETS, dtype=None)

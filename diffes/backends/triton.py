@@ -14,6 +14,7 @@ from diffes.bundle import Bundle
 from diffes.errors import BackendError
 from diffes.files import sha256_of
 from diffes.manifest import MANIFEST, TensorSpec
+from diffes.prompts import Rows, WithoutEncoder
 
 if TYPE_CHECKING:
     from diffes.backends.remote.connection import Connection
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
 Shape = tuple[int, ...]
 
 
-class TritonBackend:
+class TritonBackend(WithoutEncoder):
     """A client of one model. The local bundle says what to ask; the server must hold the very same one.
 
     Backend, device and threads are the server's, by its config.pbtxt.
@@ -63,9 +64,9 @@ class TritonBackend:
         """Whether tensors go through this host's shared memory instead of gRPC."""
         return self._connection.uses_shared_memory
 
-    def condition(self, timesteps: Tensor, labels: Tensor) -> dict[str, Tensor]:
-        """timesteps [N] float32, labels [N] int64 → each condition [N, ...]."""
-        return self._call(protocol.CONDITION, {"timesteps": timesteps, "labels": labels}, self._conditions)
+    def condition(self, timesteps: Tensor, features: Rows) -> dict[str, Tensor]:
+        """timesteps [N] float32, features [N, ...] → each condition [N, ...]."""
+        return self._call(protocol.CONDITION, {"timesteps": timesteps, **features}, self._conditions)
 
     def denoise(self, subgraph: str, latents: Tensor, conditions: Conditions) -> Tensor:
         """latents [B, C, h, w], conditions [B, ...] → the model's output like latents."""

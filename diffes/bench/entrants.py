@@ -10,28 +10,30 @@ from diffes.architectures import Architecture
 from diffes.backends import open_backend
 from diffes.bundle import Bundle
 from diffes.errors import InvalidInput
-from diffes.rollout import seeded_noise
+from diffes.prompts import Rows
+from diffes.rollout import conditions_of, seeded_noise
 from diffes.schedule import StagePlan
 
 PEERS = ("diffusers", "diffusers-compiled", "copies")
+HALF_WAY = 500.0  # the timestep of what is measured
 _COMPILE_MODE = "reduce-overhead"  # whole steps as CUDA graphs: what torch offers a user who wants low latency
 
 
 @dataclass(frozen=True)
 class Inputs:
-    """Of one step half way down the trajectory: latents [B, C, h, w], timesteps [B], labels [B], on the device."""
+    """Of a step half way down the trajectory, on the device: latents [B, C, h, w], timesteps [B], prompts [B, ...]."""
 
     latents: Tensor
     timesteps: Tensor
-    labels: Tensor
+    prompts: Rows
 
     @classmethod
     def of(cls, architecture: Architecture, rows: int, device: torch.device) -> "Inputs":
-        """As many rows as asked for, labels in turn."""
+        """As many rows as asked for, prompts in turn."""
         return cls(
             seeded_noise(range(rows), architecture.latent_shape).to(device),
-            torch.full((rows,), 500.0, device=device),
-            torch.arange(rows, device=device) % architecture.classes,
+            torch.full((rows,), HALF_WAY, device=device),
+            architecture.examples().in_turn(range(rows)).to(device).wanted,
         )
 
 
@@ -59,7 +61,7 @@ def backend_entrants(
         subgraph = bundle.subgraph_of[plan]
 
         def ready(inputs: Inputs) -> Callable[[], object]:
-            conditions = backend.condition(inputs.timesteps, inputs.labels)
+            conditions = conditions_of(backend, backend.encode(inputs.prompts), HALF_WAY)
             return lambda: backend.denoise(subgraph, inputs.latents, conditions)
 
         return ready
@@ -84,7 +86,7 @@ def peer_entrants(bundle: Bundle, plans: dict[str, StagePlan], name: str, device
 
     def ready(inputs: Inputs) -> Callable[[], object]:
         latents = inputs.latents.to(bundle.dtype)
-        others = architecture.diffusers_inputs(inputs.timesteps, inputs.labels)
+        others = architecture.diffusers_inputs(inputs.timesteps, inputs.prompts)
         return _without_gradients(lambda: run(latents, **others))
 
     return [Entrant(name, "dense", architecture.dense, ready)]
@@ -115,7 +117,7 @@ def _copied(bundle: Bundle, label: str, plan: StagePlan, place: tuple[torch.devi
     def ready(inputs: Inputs) -> Callable[[], object]:
         latents = inputs.latents.to(dtype)
         with torch.no_grad():
-            outputs = condition(inputs.timesteps, inputs.labels)
+            outputs = condition(inputs.timesteps, **inputs.prompts)
         conditions = {name: value.to(dtype) for name, value in zip(names, outputs, strict=True)}
         return _without_gradients(lambda: module(latents, **conditions))
 

@@ -39,6 +39,7 @@ class Job:
     steps: int = 0  # that its images have taken, each counted
     withdrawn: bool = False  # by its id
     conditions: dict[str, list[tuple[Tensor, ...]]] = field(default_factory=dict)  # [branch][step], the rows of calls
+    constants: dict[str, tuple[Tensor, ...]] = field(default_factory=dict)  # conditions of all steps: [branch]
     coefficients: tuple[Tensor, ...] = ()  # of each step [8]: of what enters the denoiser, guidance, the six of advance
     decoded: dict[int, Tensor] = field(default_factory=dict)  # image index -> [3, H, W]
     clocks: dict[int, _StageClock] = field(default_factory=dict)

@@ -151,7 +151,7 @@ def resolve(request: Request, bundle: Bundle, limits: Limits, backlog: float = 0
     Above the limits' `backlog` of shedding, seconds, a request that names no schedule gets the cheaper one; never a
     deterministic one, whose image is to depend on nobody.
     """
-    _within("label", request.label, 0, bundle.architecture.classes - 1)
+    _within("label", request.label, 0, len(bundle.architecture.examples()) - 1)
     _within("n", request.images, 1, limits.images)
     _within("seed", request.seed, 0, MAX_SEED - request.images + 1)
     shedding = limits.shedding

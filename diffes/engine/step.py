@@ -15,6 +15,7 @@ from diffes.engine.job import ImageState, Job
 from diffes.engine.observer import StageOf
 from diffes.engine.scheduling import BatchKey
 from diffes.engine.timeline import Mark, Timeline
+from diffes.prompts import Prompts
 from diffes.rollout import seeded_noise
 
 
@@ -65,16 +66,18 @@ class Decoding:
 
 
 @torch.no_grad()
-def condition(backend: Backend, job: Job, unconditional: int, timeline: Timeline) -> None:
-    """All conditions of a request in one call, and the coefficients of all its steps, a row for each."""
+def condition(backend: Backend, job: Job, prompts: Prompts, timeline: Timeline) -> None:
+    """Encode a request's prompt; all its conditions in one call; and the coefficients of all its steps, a row each."""
     path = job.path.trajectory
-    labels = [job.request.label, unconditional] if job.path.keys[0].guided else [job.request.label]
+    rows = prompts.branches(job.request.guidance)
+    encoded = backend.encode({name: timeline.to_device(tensor) for name, tensor in rows.items()})
     outputs = backend.condition(
-        timeline.to_device(torch.tensor(path.timesteps, dtype=torch.float32).repeat(len(labels))),
-        timeline.to_device(torch.tensor(labels, dtype=torch.int64).repeat_interleave(len(path.steps))),
+        timeline.to_device(torch.tensor(path.timesteps, dtype=torch.float32).repeat(len(encoded))),
+        {name: _repeated(each, len(path.steps)) for name, each in encoded.features.items()},
     )
-    branches = {name: value.unflatten(0, (len(labels), len(path.steps))) for name, value in outputs.items()}
+    branches = {name: value.unflatten(0, (len(encoded), len(path.steps))) for name, value in outputs.items()}
     job.conditions = {name: [branch.unbind(0) for branch in value] for name, value in branches.items()}
+    job.constants = {name: value.unbind(0) for name, value in encoded.constants.items()}
     scales = torch.tensor([[step.scale, job.request.guidance] for step in path.steps], dtype=torch.float32)
     job.coefficients = timeline.to_device(torch.cat([scales, path.coefficients], dim=1)).unbind(0)
 
@@ -120,6 +123,11 @@ def decode(backend: Backend, moves: Sequence[Move], timeline: Timeline, at: floa
         return Decoding(tuple(moves), pixels, at, began, timeline.mark())
 
 
+def _repeated(rows: Tensor, times: int) -> Tensor:
+    """[P, ...] → [P * times, ...], each row so often in a row."""
+    return rows.unsqueeze(1).expand(-1, times, *rows.shape[1:]).flatten(0, 1)
+
+
 def _moved(image: ImageState, latents: Tensor, clean: Tensor) -> Move:
     stage = image.stage
     image.latents, image.clean, image.step = latents, clean, image.step + 1
@@ -128,5 +136,10 @@ def _moved(image: ImageState, latents: Tensor, clean: Tensor) -> Move:
 
 
 def _conditions(batch: Sequence[ImageState], branches: int) -> dict[str, Tensor]:
-    at = [(image.job.conditions, branch, image.step) for branch in range(branches) for image in batch]
-    return {name: torch.stack([each[name][branch][step] for each, branch, step in at]) for name in at[0][0]}
+    at = [(image.job, branch, image.step) for branch in range(branches) for image in batch]
+    like = batch[0].job
+    constants = {name: torch.stack([job.constants[name][branch] for job, branch, _ in at]) for name in like.constants}
+    of_step = {
+        name: torch.stack([j.conditions[name][branch][step] for j, branch, step in at]) for name in like.conditions
+    }
+    return {**constants, **of_step}

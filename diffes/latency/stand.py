@@ -23,7 +23,7 @@ from diffes.manifest import DTYPES, MANIFEST
 from diffes.pruning.mode import Compensation
 from diffes.pruning.model import PrunedModel
 from diffes.pruning.prefix import Prefix, resolve
-from diffes.rollout import seeded_noise
+from diffes.rollout import conditions_of, seeded_noise
 from diffes.schedule import ModelIdentity, StagePlan
 
 
@@ -98,7 +98,7 @@ class TorchStand:
 
 
 def example_inputs(model: PrunedModel, batch: int) -> tuple[Tensor, dict[str, Tensor]]:
-    """Latents [batch, C, h, w] and conditions of a step half way down the trajectory, labels in turn."""
-    labels = torch.arange(batch) % model.architecture.classes
+    """Latents [batch, C, h, w] and conditions of a step half way down the trajectory, prompts in turn."""
+    encoded = model.encode(model.architecture.examples().in_turn(range(batch)).wanted)
     latents = seeded_noise(range(batch), model.architecture.latent_shape)
-    return latents, model.condition(torch.full((batch,), 500.0), labels)
+    return latents, conditions_of(model, encoded, 500.0)

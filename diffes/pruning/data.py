@@ -14,8 +14,10 @@ from torch import Tensor
 from diffes.checkpoint import Checkpoint, read_config, read_state
 from diffes.errors import CheckpointError, InvalidInput
 from diffes.files import sha256_of
+from diffes.prompts import Prompts
 from diffes.pruning.gather import DenseModel, noise_of
 from diffes.pruning.spec import CalibrationSpec
+from diffes.rollout import conditions_of
 from diffes.sampling import Trajectory
 
 _SUFFIXES = {".png", ".jpg", ".jpeg", ".webp", ".bmp"}
@@ -51,10 +53,10 @@ class ImageFolder:
             digest.update(f"{path.parent.name} {sha256_of(path)}".encode())
         return digest.hexdigest()[:16]
 
-    def labels(self, checkpoint: Checkpoint) -> list[int]:
-        """Label id of each image; `classes` where there is none."""
+    def labels(self, checkpoint: Checkpoint) -> list[int | None]:
+        """Label id of each image; None where there is none."""
         names = {name: number for number, name in enumerate(checkpoint.labels)}
-        return [names.get(path.parent.name, checkpoint.architecture.classes) for path in self.files]
+        return [names.get(path.parent.name) for path in self.files]
 
 
 def looking_at(spec: CalibrationSpec, folder: Path | None) -> CalibrationSpec:
@@ -85,15 +87,14 @@ class NoisedData:
         architecture = self._checkpoint.architecture
         clean = torch.stack([self._latents(self._files[i]) for i in numbers])
         noise = noise_of(self._spec, architecture, numbers)
-        labels = torch.tensor([self._labels[i] for i in numbers])
-        if self._spec.sampler.guidance != 1:
-            labels = torch.cat([labels, torch.full_like(labels, architecture.classes)])
+        prompts = _labelled(architecture.examples(), [self._labels[i] for i in numbers])
+        encoded = model.encode(prompts.branches(self._spec.sampler.guidance))
         for timestep in path.timesteps:
             yield timestep
             alpha = float(np.interp(timestep, np.arange(len(self._alphas)), self._alphas))
             latents = alpha**0.5 * clean + (1 - alpha) ** 0.5 * noise
-            latents = latents.repeat(len(labels) // len(latents), 1, 1, 1)
-            model.denoise(None, latents, model.condition(torch.full((len(labels),), float(timestep)), labels))
+            latents = latents.repeat(len(encoded) // len(latents), 1, 1, 1)
+            model.denoise(None, latents, conditions_of(model, encoded, float(timestep)))
 
     def _latents(self, path: Path) -> Tensor:
         """One image as the denoiser meets it without noise, [C, h, w]."""
@@ -109,6 +110,17 @@ class NoisedData:
                 remedy="Calibrate on the model's own trajectories.",
             )
         return latents
+
+
+def _labelled(examples: Prompts, labels: Sequence[int | None]) -> Prompts:
+    """Each label's example; of no label what guidance leads away from."""
+    prompts = examples.in_turn([label or 0 for label in labels])
+    has = torch.tensor([label is not None for label in labels])
+    wanted = {
+        name: torch.where(has.view(-1, *[1] * (rows.dim() - 1)), rows, prompts.unwanted[name])
+        for name, rows in prompts.wanted.items()
+    }
+    return Prompts(wanted, prompts.unwanted)
 
 
 class _Encoder:

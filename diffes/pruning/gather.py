@@ -3,11 +3,11 @@
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Protocol
 
-import torch
 from torch import Tensor
 
 from diffes.architectures import Architecture
 from diffes.checkpoint import Checkpoint
+from diffes.prompts import Rows, WithoutEncoder, on_device
 from diffes.pruning.moments import MomentAccumulator, Moments
 from diffes.pruning.spec import CalibrationSpec
 from diffes.rollout import initial_state, seeded_noise, step
@@ -17,7 +17,7 @@ from diffes.sampling import Trajectory, trajectory
 _SEED_OFFSET = 9 << 28
 
 
-class DenseModel:
+class DenseModel(WithoutEncoder):
     """The checkpoint's own dense denoiser with a tap, as a rollout wants it."""
 
     def __init__(self, architecture: Architecture, weights: Mapping[str, Tensor]) -> None:
@@ -29,9 +29,9 @@ class DenseModel:
             {name: tensor for name, tensor in weights.items() if name not in set(step_names)}
         ).to(self._device)  # a condition may hold tables of its own
 
-    def condition(self, timesteps: Tensor, labels: Tensor) -> dict[str, Tensor]:
-        """timesteps [N], labels [N] → each condition [N, ...]."""
-        outputs = self._condition(timesteps.to(self._device), labels.to(self._device))
+    def condition(self, timesteps: Tensor, features: Rows) -> dict[str, Tensor]:
+        """timesteps [N], features [N, ...] → each condition [N, ...]."""
+        outputs = self._condition(timesteps.to(self._device), **on_device(features, self._device))
         return dict(zip(self._names, outputs, strict=True))
 
     def denoise(self, _key: None, latents: Tensor, conditions: Mapping[str, Tensor], /) -> Tensor:
@@ -50,19 +50,19 @@ class Source(Protocol):
 
 
 class OwnTrajectories:
-    """What the model meets when it samples: its own trajectories from seeded noise, labels in turn."""
+    """What the model meets when it samples: its own trajectories from seeded noise, prompts in turn."""
 
     def __init__(self, spec: CalibrationSpec, architecture: Architecture) -> None:
         self._spec, self._architecture = spec, architecture
 
     def __call__(self, model: DenseModel, path: Trajectory, numbers: Sequence[int], /) -> Iterator[float]:
         """See `Source`."""
-        classes = self._architecture.classes
-        labels = torch.tensor([i % classes for i in numbers])
+        guidance = self._spec.sampler.guidance
+        encoded = model.encode(self._architecture.examples().in_turn(numbers).branches(guidance))
         state = initial_state(path, noise_of(self._spec, self._architecture, numbers))
         while state.index < len(path.steps):
             yield path.steps[state.index].timestep
-            state = step(model, None, path, state, labels, self._spec.sampler.guidance, classes)
+            state = step(model, None, path, state, encoded, guidance)
 
 
 def noise_of(spec: CalibrationSpec, architecture: Architecture, numbers: Sequence[int]) -> Tensor:
@@ -83,7 +83,7 @@ def gather(
     Every step of the trajectory weighs the same, so a stage weighs what it executes of them.
     """
     path = trajectory(spec.sampler.class_name, checkpoint.scheduler_config, spec.sampler.steps)
-    halves = [numbers for numbers in _halves(spec.images, checkpoint.architecture.classes) if numbers]
+    halves = [numbers for numbers in _halves(spec.images, len(checkpoint.architecture.examples())) if numbers]
     taps = [MomentAccumulator(spec.token_share, 2 * spec.seed + half) for half in range(len(halves))]
     done = 0
     for tap, numbers in zip(taps, halves, strict=True):
@@ -96,7 +96,7 @@ def gather(
     return tuple(tap.moments() for tap in taps)
 
 
-def _halves(images: int, classes: int) -> tuple[list[int], list[int]]:
-    """Every other image; the parity turns with each round of labels, so that both halves see every label."""
-    first = [i for i in range(images) if (i + i // classes) % 2 == 0]
+def _halves(images: int, prompts: int) -> tuple[list[int], list[int]]:
+    """Every other image; the parity turns with each round of prompts, so that both halves see every prompt."""
+    first = [i for i in range(images) if (i + i // prompts) % 2 == 0]
     return first, sorted(set(range(images)) - set(first))

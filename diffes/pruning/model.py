@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from diffes.architectures import Architecture, PrunableLayer
 from diffes.errors import ScheduleError
+from diffes.prompts import Rows, WithoutEncoder, on_device
 from diffes.pruning.calibration import Calibration
 from diffes.pruning.compensation import LayerCompensation, LowRankCompensation
 from diffes.pruning.damping import Damping
@@ -23,7 +24,7 @@ from diffes.schedule import CompensationMode, StagePlan
 _MOST_DENOISERS = 256  # a search builds thousands, of some hundred kB each
 
 
-class PrunedModel:
+class PrunedModel(WithoutEncoder):
     """Ordered weights of one checkpoint on one device, and everything a stage plan needs of them.
 
     `tensors` holds the ordered weights and every compensated tensor asked for so far. With `dtype` other than
@@ -99,9 +100,9 @@ class PrunedModel:
         return self._condition
 
     @torch.inference_mode()
-    def condition(self, timesteps: Tensor, labels: Tensor) -> dict[str, Tensor]:
-        """timesteps [N] float32, labels [N] int64 → each condition [N, ...] on the device."""
-        outputs = self._condition(timesteps.to(self.device), labels.to(self.device))
+    def condition(self, timesteps: Tensor, features: Rows) -> dict[str, Tensor]:
+        """timesteps [N] float32, features [N, ...] → each condition [N, ...] on the device."""
+        outputs = self._condition(timesteps.to(self.device), **on_device(features, self.device))
         return dict(zip(self.architecture.condition_names(), outputs, strict=True))
 
     @torch.inference_mode()

@@ -14,6 +14,7 @@ from diffes.engine.costs import StepCosts
 from diffes.engine.engine import Engine
 from diffes.engine.request import Limits, Request
 from diffes.engine.timeline import timeline_of
+from diffes.rollout import conditions_of
 
 _TIMED = 3  # calls of a step, after one that is not; the fastest counts, for others were disturbed
 
@@ -27,12 +28,14 @@ def warm_up(bundle: Bundle, backend: Backend, batch: int, clock: Callable[[], fl
     began = clock()
     steps: Steps = {}
     generator = torch.Generator().manual_seed(0)
+    examples = bundle.architecture.examples().to(backend.device)
     for rows in sorted(_conditioned(bundle)):
-        backend.condition(torch.zeros(rows), torch.zeros(rows, dtype=torch.int64))
+        encoded = backend.encode(examples.in_turn(range(rows)).wanted)
+        backend.condition(torch.zeros(rows), encoded.features)
     for rows in warm_rows(batch, backend.buckets):
         latents = torch.randn(rows, *bundle.architecture.latent_shape, generator=generator)
-        timesteps = torch.full((rows,), float(bundle.trajectory(1).timesteps[0]))
-        conditions = backend.condition(timesteps, torch.zeros(rows, dtype=torch.int64))
+        encoded = backend.encode(examples.in_turn(range(rows)).wanted)
+        conditions = conditions_of(backend, encoded, float(bundle.trajectory(1).timesteps[0]))
         for subgraph in bundle.manifest.subgraphs:
             step = partial(backend.denoise, subgraph.id, latents.to(backend.device), conditions)
             steps[subgraph.id, rows] = step

@@ -67,7 +67,7 @@ def draw_samples(
     schedule = found.schedule if isinstance(found, Answer) else found.pareto.points[found.middle].schedule
     schedule.require_fit(checkpoint.identity, checkpoint.architecture.dense, checkpoint.train_timesteps)
     model = _model(record, checkpoint, schedule, device)
-    count = min(images, checkpoint.architecture.classes)
+    count = min(images, len(checkpoint.labels))
     plans: dict[str, list[StagePlan]] = {"dense": [checkpoint.architecture.dense] * record.options.stages}
     plans |= _uniform(record, checkpoint) | {"searched": _plans(schedule)}
     decode = image_decoder(checkpoint, device, _BATCH)
@@ -119,17 +119,17 @@ def _latents(
     count: int,
     progress: Progress,
 ) -> Tensor:
-    sampler = schedule.sampler
+    sampler, examples = schedule.sampler, checkpoint.architecture.examples().to(model.device)
     path = trajectory(sampler.class_name, checkpoint.scheduler_config, sampler.steps)
     keys = [plans[schedule.stage_index(timestep)] for timestep in path.timesteps]
     parts = []
     for start in range(0, count, _BATCH):
         seeds = range(start, min(start + _BATCH, count))
         noise = seeded_noise(seeds, checkpoint.architecture.latent_shape).to(model.device)
-        labels = torch.tensor(list(seeds), device=model.device)
+        encoded = model.encode(examples.in_turn(seeds).branches(sampler.guidance))
         state = initial_state(path, noise)
         for key in keys:
-            state = step(model, key, path, state, labels, sampler.guidance, checkpoint.architecture.classes)
+            state = step(model, key, path, state, encoded, sampler.guidance)
             progress((start + len(seeds) * state.index / len(keys)) / count)
         parts.append(state.latents)
     return torch.cat(parts)

@@ -17,11 +17,13 @@ from diffes.backends.fake import FakeBackend
 from diffes.bundle import Bundle
 from diffes.checkpoint import Checkpoint
 from diffes.errors import BackendError, BundleError
+from diffes.prompts import Rows
 from diffes.pruning.calibration import Calibration
 from diffes.pruning.model import PrunedModel
 from diffes.rollout import initial_state, run, seeded_noise
 from diffes.router import route
 from diffes.sampling import trajectory
+from tests.prompting import labelled
 
 TOLERANCE = {"onnxruntime": 1e-4, "torch": 1e-5, "triton": 1e-4}  # of outputs of magnitude 1
 
@@ -66,18 +68,24 @@ def reference(tiny_checkpoint: Checkpoint, tiny_calibration: Calibration) -> Pru
     return PrunedModel(tiny_checkpoint.architecture, state, tiny_calibration, "none")
 
 
-def batch(rows: int) -> tuple[Tensor, Tensor, Tensor]:
-    """Latents, timesteps and labels of rows at different steps."""
-    return seeded_noise(range(rows), (3, 8, 8)), torch.arange(rows) * 100.0 + 3, torch.arange(rows) % 11
+def batch(rows: int) -> tuple[Tensor, Tensor, dict[str, Tensor]]:
+    """Latents, timesteps and prompts of rows at different steps."""
+    return seeded_noise(range(rows), (3, 8, 8)), torch.arange(rows) * 100.0 + 3, {"labels": torch.arange(rows) % 11}
+
+
+def conditioned(backend: Backend, timesteps: Tensor, prompts: Rows) -> dict[str, Tensor]:
+    """What steps take beside latents."""
+    encoded = backend.encode(prompts)
+    return {**encoded.constants, **backend.condition(timesteps, encoded.features)}
 
 
 def test_every_subgraph_computes_what_its_plan_computes_in_torch(
     real: Backend, tiny_bundle: Bundle, reference: PrunedModel
 ) -> None:
-    latents, timesteps, labels = batch(5)
-    conditions = real.condition(timesteps, labels)
+    latents, timesteps, prompts = batch(5)
+    conditions = real.condition(timesteps, prompts)
     for subgraph in tiny_bundle.manifest.subgraphs:
-        expected = reference.denoise(subgraph.plan, latents, reference.condition(timesteps, labels))
+        expected = reference.denoise(subgraph.plan, latents, reference.condition(timesteps, prompts))
         found = real.denoise(subgraph.id, latents, conditions).cpu()
         assert found.dtype == torch.float32
         assert (found - expected).abs().max() <= TOLERANCE[real.name] * max(1.0, float(expected.abs().max()))
@@ -85,7 +93,7 @@ def test_every_subgraph_computes_what_its_plan_computes_in_torch(
 
 def test_conditions_are_named_and_shaped_as_the_architecture_says(real: Backend, tiny_bundle: Bundle) -> None:
     shapes = tiny_bundle.architecture.condition_shapes()
-    conditions = real.condition(torch.tensor([7.0, 999.0, 0.5]), torch.tensor([0, 10, 3]))
+    conditions = real.condition(torch.tensor([7.0, 999.0, 0.5]), {"labels": torch.tensor([0, 10, 3])})
     assert {name: tuple(value.shape) for name, value in conditions.items()} == {
         name: (3, *shape) for name, shape in shapes.items()
     }
@@ -102,7 +110,7 @@ def test_the_dense_schedule_makes_diffusers_images(
     noise = seeded_noise([1, 2], (3, 8, 8))
     path = trajectory(scheduler_class.__name__, tiny_bundle.manifest.scheduler, steps)
     dense = tiny_bundle.subgraph_of[tiny_bundle.architecture.dense]
-    found = run(real, [dense] * steps, path, initial_state(path, noise), labels, guidance, 10).latents.cpu()
+    found = run(real, [dense] * steps, path, initial_state(path, noise), labelled(3, 8), guidance).latents.cpu()
     expected = diffusers_latents(tiny_model_folder, scheduler_class, noise, labels, steps, guidance)
     assert (found - expected).abs().max() <= 1e-3
 
@@ -128,8 +136,8 @@ def diffusers_latents(
 
 def test_a_row_alone_is_the_row_in_company(make: Callable[[], Backend], tiny_bundle: Bundle) -> None:
     backend = make()
-    latents, timesteps, labels = batch(6)
-    conditions = backend.condition(timesteps, labels)
+    latents, timesteps, prompts = batch(6)
+    conditions = conditioned(backend, timesteps, prompts)
     for subgraph in tiny_bundle.subgraph_of.values():
         together = backend.denoise(subgraph, latents, conditions)
         for row in range(6):
@@ -141,18 +149,18 @@ def test_a_row_alone_is_the_row_in_company(make: Callable[[], Backend], tiny_bun
 
 def test_the_same_call_twice_gives_the_same_bits(make: Callable[[], Backend], tiny_bundle: Bundle) -> None:
     backend = make()
-    latents, timesteps, labels = batch(4)
+    latents, timesteps, prompts = batch(4)
     subgraph = tiny_bundle.subgraph_of[tiny_bundle.architecture.dense]
-    first = backend.denoise(subgraph, latents, backend.condition(timesteps, labels)).clone()
-    second = backend.denoise(subgraph, latents, backend.condition(timesteps, labels))
+    first = backend.denoise(subgraph, latents, conditioned(backend, timesteps, prompts)).clone()
+    second = backend.denoise(subgraph, latents, conditioned(backend, timesteps, prompts))
     assert torch.equal(first, second)
     backend.close()
 
 
 def test_every_stage_visits_its_own_subgraph(make: Callable[[], Backend], tiny_bundle: Bundle) -> None:
     backend = make()
-    latents, timesteps, labels = batch(2)
-    conditions = backend.condition(timesteps, labels)
+    latents, timesteps, prompts = batch(2)
+    conditions = conditioned(backend, timesteps, prompts)
     path = tiny_bundle.trajectory(20)
     visited = route(tiny_bundle.schedule(), tiny_bundle.subgraph_of, path)
     plans = {subgraph.id: subgraph.plan for subgraph in tiny_bundle.manifest.subgraphs}
@@ -178,14 +186,14 @@ def test_pixels_are_clamped(make: Callable[[], Backend]) -> None:
 
 def test_a_closed_backend_refuses(make: Callable[[], Backend], tiny_bundle: Bundle) -> None:
     backend = make()
-    latents, timesteps, labels = batch(1)
-    conditions = backend.condition(timesteps, labels)
+    latents, timesteps, prompts = batch(1)
+    conditions = conditioned(backend, timesteps, prompts)
     backend.close()
     backend.close()
     with pytest.raises(BackendError, match="closed"):
         backend.denoise(next(iter(tiny_bundle.subgraph_of.values())), latents, conditions)
     with pytest.raises(BackendError, match="closed"):
-        backend.condition(timesteps, labels)
+        conditioned(backend, timesteps, prompts)
 
 
 def test_it_is_a_backend(make: Callable[[], Backend]) -> None:
@@ -206,12 +214,12 @@ def test_a_blob_changed_under_a_running_backend_fails_the_next_request(
 ) -> None:
     copied = Bundle.open(Path(shutil.copytree(tiny_bundle.folder, tmp_path / "copy")))
     backend = open_backend(name, copied, "cpu", 1)
-    backend.condition(torch.tensor([7.0]), torch.tensor([0]))
+    backend.condition(torch.tensor([7.0]), {"labels": torch.tensor([0])})
     with (copied.folder / copied.manifest.blob.file).open("r+b") as file:
         file.seek(-4, 2)
         file.write(b"oops")
     with pytest.raises(BundleError, match="was changed while it was in use"):
-        backend.condition(torch.tensor([7.0]), torch.tensor([0]))
+        backend.condition(torch.tensor([7.0]), {"labels": torch.tensor([0])})
     backend.close()
 
 

@@ -25,6 +25,7 @@ from diffes.rollout import initial_state, run, seeded_noise
 from diffes.router import route
 from export.triton import wrap_bundle
 from tests.bundles import export
+from tests.prompting import labelled
 from tests.service import free_port
 from tests.tritonserver import HOSTING, Server
 
@@ -68,7 +69,7 @@ def mortal(start_triton: Callable[[Path], Server], tiny_bundle: Bundle, tmp_path
 
 def denoised(backend: Backend, bundle: Bundle, rows: int = 3) -> Tensor:
     """The default schedule's first subgraph on seeded noise."""
-    conditions = backend.condition(torch.arange(rows) * 100.0 + 3, torch.arange(rows) % 11)
+    conditions = backend.condition(torch.arange(rows) * 100.0 + 3, {"labels": torch.arange(rows) % 11})
     subgraph = bundle.subgraph_of[bundle.schedule().stages[1].blocks]
     return backend.denoise(subgraph, seeded_noise(range(rows), (3, 8, 8)), conditions)
 
@@ -78,7 +79,7 @@ def images(backend: Backend, bundle: Bundle) -> Tensor:
     path = bundle.trajectory(20)
     subgraphs = route(bundle.schedule(), bundle.subgraph_of, path).subgraphs
     state = initial_state(path, seeded_noise([1, 2], (3, 8, 8)))
-    return backend.decode(run(backend, subgraphs, path, state, torch.tensor([3, 8]), 1.5, 10).latents)
+    return backend.decode(run(backend, subgraphs, path, state, labelled(3, 8), 1.5).latents)
 
 
 @pytest.mark.parametrize("shared", [True, False])

@@ -16,6 +16,7 @@ from diffes.engine.request import Limits
 from diffes.levels import LevelGrid
 from diffes.manifest import BlobRecord, Decode, Graph, Manifest, StageReference, Subgraph
 from diffes.presets import build_schedule
+from diffes.prompts import Rows, WithoutEncoder
 from diffes.pruning.calibration import Calibration
 from diffes.pruning.model import PrunedModel
 from diffes.schedule import Sampler, Schedule
@@ -74,7 +75,7 @@ def _manifest(checkpoint: Checkpoint, schedules: dict[str, Schedule]) -> Manifes
     )
 
 
-class MemoryBackend:
+class MemoryBackend(WithoutEncoder):
     """The bundle's subgraphs computed by a PrunedModel. `calls` lists (subgraph, rows); `before` sees each call."""
 
     name = "memory"
@@ -89,9 +90,9 @@ class MemoryBackend:
         self._plans = {name: plan for plan, name in bundle.subgraph_of.items()}
         self._model = model
 
-    def condition(self, timesteps: Tensor, labels: Tensor) -> dict[str, Tensor]:
-        self.before("condition", len(labels))
-        return self._model.condition(timesteps, labels)
+    def condition(self, timesteps: Tensor, features: Rows) -> dict[str, Tensor]:
+        self.before("condition", len(timesteps))
+        return self._model.condition(timesteps, features)
 
     def denoise(self, subgraph: str, latents: Tensor, conditions: Mapping[str, Tensor]) -> Tensor:
         self.calls.append((subgraph, len(latents)))

@@ -4,13 +4,16 @@ import pytest
 import torch
 
 from diffes import rollout
+from diffes.backends.fake import FakeBackend
 from diffes.bundle import Bundle
 from diffes.engine.engine import Engine
 from diffes.engine.request import Limits, Request
 from diffes.pruning.model import PrunedModel
+from diffes.router import route
 from diffes.sampling import SAMPLERS
 from tests.engine.conftest import STEPS, EngineFactory, MemoryBackend
 from tests.engine.driving import MIXED, TOLERANCE, drain, run
+from tests.prompting import labelled
 
 
 def test_a_mixed_batch_gives_every_request_what_it_gets_alone(engine_with: EngineFactory) -> None:
@@ -45,7 +48,7 @@ def test_an_image_is_the_rollout_of_its_seed(
     schedule, path = bundle.schedule(), bundle.trajectory(STEPS)
     plans = [schedule.stages[schedule.stage_index(t)].blocks for t in path.timesteps]
     state = rollout.initial_state(path, rollout.seeded_noise([11], bundle.architecture.latent_shape))
-    end = rollout.run(model, plans, path, state, torch.tensor([2]), 3.0, bundle.architecture.classes)
+    end = rollout.run(model, plans, path, state, labelled(2), 3.0)
     assert torch.allclose(future.result().images[0], end.latents[0].clamp(-1, 1), atol=TOLERANCE)
 
 
@@ -73,3 +76,17 @@ def test_images_keep_their_order_when_they_finish_in_several_batches(engine_with
 def test_guidance_one_runs_no_unconditional_rows(engine_with: EngineFactory, backend: MemoryBackend) -> None:
     run(engine_with(), Request(label=0, seed=0, guidance=1.0))
     assert [rows for _, rows in backend.calls] == [1] * STEPS
+
+
+@pytest.mark.parametrize("guidance", [1.0, 3.0])
+def test_what_a_prompt_is_encoded_to_is_in_every_step_of_its_images(bundle: Bundle, guidance: float) -> None:
+    engine, alone = Engine(bundle, FakeBackend()), FakeBackend()  # which has nothing of the label but a constant
+    asked = [engine.submit(Request(label=label, seed=label, guidance=guidance)) for label in (7, 2)]
+    drain(engine, *asked)
+    path = bundle.trajectory(STEPS)
+    keys = route(bundle.schedule(), bundle.subgraph_of, path).subgraphs
+    for label, future in zip((7, 2), asked, strict=True):
+        state = rollout.initial_state(path, rollout.seeded_noise([label], bundle.architecture.latent_shape))
+        end = rollout.run(alone, keys, path, state, labelled(label), guidance)
+        assert torch.allclose(future.result().images[0], end.latents[0].clamp(-1, 1), atol=TOLERANCE)
+        assert future.result().images.abs().min() < 1  # not all clipped

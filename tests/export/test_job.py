@@ -86,7 +86,7 @@ def test_every_backend_runs_a_low_rank_bundle_as_the_model_in_memory_does(
     model = PrunedModel(tiny_checkpoint.architecture, state, tiny_calibration, "low-rank:3")
     backend = open_backend(name, bundle, "cpu", 1)
     latents = seeded_noise(range(4), (3, 8, 8))
-    conditions = backend.condition(torch.tensor([3.0, 300.0, 600.0, 900.0]), torch.tensor([0, 4, 9, 10]))
+    conditions = backend.condition(torch.tensor([3.0, 300.0, 600.0, 900.0]), {"labels": torch.tensor([0, 4, 9, 10])})
     for subgraph in bundle.manifest.subgraphs:
         found = backend.denoise(subgraph.id, latents, conditions)
         expected = model.denoise(subgraph.plan, latents, conditions)

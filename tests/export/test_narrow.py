@@ -62,7 +62,7 @@ def test_torch_computes_what_it_does_in_float32_to_the_types_precision(narrow: B
     latents, timesteps, labels = seeded_noise(range(3), (3, 8, 8)), torch.tensor([7.0, 500.0, 999.0]), torch.arange(3)
     backends = [open_backend("torch", bundle, "cpu", 1) for bundle in (narrow, wide)]
     for subgraph in narrow.manifest.subgraphs:
-        found, exact = (b.denoise(subgraph.id, latents, b.condition(timesteps, labels)) for b in backends)
+        found, exact = (b.denoise(subgraph.id, latents, b.condition(timesteps, {"labels": labels})) for b in backends)
         assert 0 < float((found - exact).abs().max()) <= PRECISION[narrow.manifest.dtype] * float(exact.abs().max())
     for backend in backends:
         backend.close()

@@ -39,7 +39,7 @@ def test_one_network_serves_every_width(
     (path,) = {network_path(tiny_bundle, subgraph) for subgraph in subgraphs}
     session = open_session(path, "cpu", 1)
     latents = seeded_noise(range(3), (3, 8, 8))
-    conditions = model.condition(torch.tensor([3.0, 400.0, 900.0]), torch.tensor([0, 4, 10]))
+    conditions = model.condition(torch.tensor([3.0, 400.0, 900.0]), {"labels": torch.tensor([0, 4, 10])})
     widths = set()
     for subgraph in subgraphs:
         weights = {f"weights.{name}": tensor for name, tensor in tiny_bundle.weights(subgraph).items()}

@@ -30,8 +30,7 @@ def test_a_model_folder_and_its_bundle_are_the_same_subject(tiny_model_folder: P
 
 def test_a_bundles_steps_are_timed_on_what_its_backend_computes(tiny_bundle: Bundle) -> None:
     backend = TorchBackend(tiny_bundle)
-    labels = torch.arange(3)
-    conditions = backend.condition(torch.full((3,), 500.0), labels)
+    conditions = backend.condition(torch.full((3,), 500.0), {"labels": torch.arange(3)})
     timed = stand(Subject.open(tiny_bundle.folder))
     for plan, subgraph in tiny_bundle.subgraph_of.items():
         served = backend.denoise(subgraph, seeded_noise(range(3), (3, 8, 8)), conditions)

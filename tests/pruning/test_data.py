@@ -11,6 +11,7 @@ from safetensors.torch import load_file, save_file
 
 from diffes.checkpoint import Checkpoint
 from diffes.errors import CheckpointError, InvalidInput
+from diffes.prompts import Rows
 from diffes.pruning.calibration import CalibrationSpec, calibrate
 from diffes.pruning.data import ImageFolder, NoisedData, looking_at
 from diffes.pruning.gather import DenseModel
@@ -46,7 +47,7 @@ def test_the_digest_names_the_images_that_are_looked_at(folder: Path) -> None:
 
 def test_folders_named_like_labels_give_labels(folder: Path, tiny_checkpoint: Checkpoint) -> None:
     images = ImageFolder(folder, 8)
-    expected = [{"cat": 3, "ship": 8, "various": 10}[path.parent.name] for path in images.files]
+    expected = [{"cat": 3, "ship": 8, "various": None}[path.parent.name] for path in images.files]
     assert images.labels(tiny_checkpoint) == expected
 
 
@@ -75,9 +76,9 @@ class Recorder(DenseModel):
         self.labels: list[list[int]] = []
         self.latents: list[torch.Tensor] = []
 
-    def condition(self, timesteps: torch.Tensor, labels: torch.Tensor) -> dict[str, torch.Tensor]:
+    def condition(self, timesteps: torch.Tensor, features: Rows) -> dict[str, torch.Tensor]:
         self.timesteps.append(float(timesteps[0]))
-        self.labels.append(labels.tolist())
+        self.labels.append(features["labels"].tolist())
         return {}
 
     def denoise(self, _key: None, latents: torch.Tensor, _conditions: object, /) -> torch.Tensor:
@@ -91,7 +92,7 @@ def test_images_are_noised_as_the_sampler_finds_them(folder: Path, tiny_checkpoi
     asked = list(NoisedData(tiny_checkpoint, spec, images)(model, path, [0, 1, 2]))
     assert tuple(asked) == path.timesteps
     assert model.timesteps == [float(t) for t in path.timesteps]
-    labels = images.labels(tiny_checkpoint)[:3]
+    labels = [10 if label is None else label for label in images.labels(tiny_checkpoint)[:3]]
     assert model.labels == [labels + [10] * 3] * 4
     betas = np.linspace(1e-4, 0.02, 1000)
     alphas = np.cumprod(1 - betas)

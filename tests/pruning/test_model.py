@@ -34,7 +34,7 @@ def latents() -> Tensor:
 
 @pytest.fixture(scope="module")
 def conditions(models: dict[CompensationMode, PrunedModel]) -> dict[str, Tensor]:
-    return models["none"].condition(torch.tensor([950.0, 500.0, 100.0, 0.0]), torch.tensor([1, 2, 3, 10]))
+    return models["none"].condition(torch.tensor([950.0, 500.0, 100.0, 0.0]), {"labels": torch.tensor([1, 2, 3, 10])})
 
 
 def read_by(model: PrunedModel, plan: StagePlan) -> dict[str, Tensor]:

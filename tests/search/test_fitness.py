@@ -29,7 +29,7 @@ def test_starting_from_the_teachers_state_equals_a_full_rollout(distance: Distan
     probes = Probes.drawn(4, 0, rollouts)
     plans = distance.space.plans(late)
     keys = [plans[stage] for stage in rollouts.step_stages]
-    final = rollouts.run(keys, initial_state(rollouts.path, probes.noise), probes.labels).latents
+    final = rollouts.run(keys, initial_state(rollouts.path, probes.noise), probes.prompts).latents
     assert distance(late) == pytest.approx(distance.between(final, distance.teacher.final), rel=1e-5)
 
 

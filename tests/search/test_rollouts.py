@@ -14,11 +14,11 @@ def test_probes_are_the_same_for_the_same_seed_and_others_for_another(rollouts: 
     assert not torch.isclose(first.noise, other.noise).any(dim=(1, 2, 3)).all()
 
 
-def test_held_out_probes_share_no_noise_and_go_on_with_the_labels(rollouts: Rollouts) -> None:
+def test_held_out_probes_share_no_noise_and_go_on_with_the_prompts(rollouts: Rollouts) -> None:
     seen, held_out = Probes.drawn(4, 0, rollouts), Probes.drawn(4, 0, rollouts, held_out=True)
     assert all(not torch.equal(a, b) for a in seen.noise for b in held_out.noise)
-    assert seen.labels.tolist() == [0, 1, 2, 3]
-    assert held_out.labels.tolist() == [4, 5, 6, 7]
+    assert seen.prompts.wanted["labels"].tolist() == [0, 1, 2, 3]
+    assert held_out.prompts.wanted["labels"].tolist() == [4, 5, 6, 7]
 
 
 def test_splitting_into_batches_changes_nothing(rollouts: Rollouts) -> None:
@@ -37,7 +37,7 @@ def test_the_teacher_knows_the_state_before_every_step(problem: Problem, rollout
 def test_some_of_a_teachers_probes_are_a_teacher(rollouts: Rollouts) -> None:
     teacher = Teacher.of(rollouts, Probes.drawn(3, 0, rollouts))
     last = teacher.rows(slice(2, 3))
-    assert last.labels.tolist() == [2]
+    assert last.prompts.wanted["labels"].tolist() == [2]
     assert torch.equal(last.final[0], teacher.final[2])
     assert torch.equal(last.states[1].latents[0], teacher.states[1].latents[2])
 
@@ -54,6 +54,6 @@ def test_guidance_doubles_the_rows(rollouts: Rollouts) -> None:
 
 def test_a_dense_model_that_diverges_is_refused(rollouts: Rollouts) -> None:
     probes = Probes.drawn(1, 0, rollouts)
-    broken = Probes(torch.full_like(probes.noise, torch.nan), probes.labels)
+    broken = Probes(torch.full_like(probes.noise, torch.nan), probes.prompts)
     with pytest.raises(SearchError, match="not finite"):
         Teacher.of(rollouts, broken)

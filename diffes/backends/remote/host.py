@@ -23,6 +23,7 @@ class Host:
         self._backend = backend
         self._subgraphs = {subgraph.id for subgraph in bundle.manifest.subgraphs}
         self._conditions = bundle.architecture.condition_names()
+        self._features = tuple(bundle.architecture.features())
         self._description = protocol.Description(
             protocol=protocol.PROTOCOL,
             bundle=sha256_of(bundle.folder / MANIFEST),
@@ -70,7 +71,8 @@ class Host:
         self._backend.close()
 
     def _condition(self, _texts: Mapping[str, str], tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        return self._backend.condition(*_taken(tensors, "timesteps", "labels"))
+        timesteps, *features = _taken(tensors, "timesteps", *self._features)
+        return self._backend.condition(timesteps, dict(zip(self._features, features, strict=True)))
 
     def _denoise(self, texts: Mapping[str, str], tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
         subgraph = texts.get(protocol.SUBGRAPH)

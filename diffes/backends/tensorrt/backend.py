@@ -20,9 +20,10 @@ from diffes.backends.tensorrt.package import find_package
 from diffes.backends.tensorrt.profiles import batches_from, engine_specs
 from diffes.bundle import Bundle
 from diffes.errors import BackendError
+from diffes.prompts import Rows, WithoutEncoder
 
 
-class TensorRTBackend:
+class TensorRTBackend(WithoutEncoder):
     """Every engine is loaded, or built, and every profile bound before the first request.
 
     BackendError without the package, without a GPU that its engines run on, or if an engine cannot be built.
@@ -68,9 +69,9 @@ class TensorRTBackend:
         self._denoise = {subgraph.id: subgraph.file for subgraph in manifest.subgraphs}
 
     @torch.inference_mode()
-    def condition(self, timesteps: Tensor, labels: Tensor) -> dict[str, Tensor]:
-        """timesteps [N] float32, labels [N] int64 → each condition [N, ...] on the GPU."""
-        outputs = self._run(self._condition, {"timesteps": timesteps, "labels": labels})
+    def condition(self, timesteps: Tensor, features: Rows) -> dict[str, Tensor]:
+        """timesteps [N] float32, features [N, ...] → each condition [N, ...] on the GPU."""
+        outputs = self._run(self._condition, {"timesteps": timesteps, **features})
         return {name: outputs[name] for name in self._conditions}
 
     @torch.inference_mode()

@@ -34,9 +34,9 @@ def reference(tiny_bundle: Bundle) -> Iterator[Backend]:
     backend.close()
 
 
-def batch(rows: int) -> tuple[Tensor, Tensor, Tensor]:
-    """Latents, timesteps and labels of rows at different steps."""
-    return seeded_noise(range(rows), (3, 8, 8)), torch.arange(rows) * 20.0 + 3, torch.arange(rows) % 11
+def batch(rows: int) -> tuple[Tensor, Tensor, dict[str, Tensor]]:
+    """Latents, timesteps and features of rows at different steps."""
+    return seeded_noise(range(rows), (3, 8, 8)), torch.arange(rows) * 20.0 + 3, {"labels": torch.arange(rows) % 11}
 
 
 @pytest.mark.parametrize("rows", [1, 2, 3, 8, 11])
@@ -45,8 +45,11 @@ def test_every_plan_computes_what_torch_computes_whatever_the_number_of_rows(
 ) -> None:
     backend = TensorRTBackend(tiny_bundle, batches=(2, 8))
     assert isinstance(backend, Backend)
-    latents, timesteps, labels = batch(rows)
-    conditions, expected = backend.condition(timesteps, labels), reference.condition(timesteps, labels)
+    latents, timesteps, features = batch(rows)
+    conditions, expected = (
+        backend.condition(timesteps, features),
+        reference.condition(timesteps, features),
+    )
     assert list(conditions) == list(expected)
     for name, value in expected.items():
         torch.testing.assert_close(conditions[name], value, rtol=1e-5, atol=1e-5)
@@ -61,8 +64,8 @@ def test_every_plan_computes_what_torch_computes_whatever_the_number_of_rows(
 
 def test_calls_use_the_profile_of_their_plan_and_size(runtime: Standin, tiny_bundle: Bundle) -> None:
     backend = TensorRTBackend(tiny_bundle, batches=(2, 8))
-    latents, timesteps, labels = batch(11)
-    conditions = backend.condition(timesteps, labels)
+    latents, timesteps, features = batch(11)
+    conditions = backend.condition(timesteps, features)
     for position, subgraph in enumerate(tiny_bundle.manifest.subgraphs):
         runtime.executed.clear()
         backend.denoise(subgraph.id, latents, conditions)
@@ -75,8 +78,8 @@ def test_calls_use_the_profile_of_their_plan_and_size(runtime: Standin, tiny_bun
 
 def test_all_contexts_take_turns_in_one_scratch_buffer(runtime: Standin, tiny_bundle: Bundle) -> None:
     backend = TensorRTBackend(tiny_bundle, batches=(2, 8))
-    latents, timesteps, labels = batch(3)
-    conditions = backend.condition(timesteps, labels)
+    latents, timesteps, features = batch(3)
+    conditions = backend.condition(timesteps, features)
     for subgraph in tiny_bundle.manifest.subgraphs:
         backend.denoise(subgraph.id, latents, conditions)
     assert len({scratch for _, _, scratch in runtime.executed}) == 1
@@ -86,8 +89,8 @@ def test_all_contexts_take_turns_in_one_scratch_buffer(runtime: Standin, tiny_bu
 @pytest.mark.usefixtures("runtime")
 def test_results_outlive_the_next_call(tiny_bundle: Bundle) -> None:
     backend = TensorRTBackend(tiny_bundle, batches=(2, 8))
-    latents, timesteps, labels = batch(4)
-    conditions = backend.condition(timesteps, labels)
+    latents, timesteps, features = batch(4)
+    conditions = backend.condition(timesteps, features)
     first, last = tiny_bundle.manifest.subgraphs[0].id, tiny_bundle.manifest.subgraphs[-1].id
     found = backend.denoise(first, latents, conditions)
     kept = found.clone()
@@ -117,7 +120,7 @@ def test_a_closed_backend_refuses(runtime: Standin, tiny_bundle: Bundle) -> None
     backend.close()
     backend.close()
     with pytest.raises(BackendError, match="closed"):
-        backend.condition(torch.tensor([1.0]), torch.tensor([1]))
+        backend.condition(torch.tensor([1.0]), {"labels": torch.tensor([1])})
     assert not runtime.executed
 
 
@@ -125,7 +128,7 @@ def test_an_execution_that_fails_is_an_error(runtime: Standin, tiny_bundle: Bund
     backend = TensorRTBackend(tiny_bundle, batches=(2,))
     runtime.failing = True
     with pytest.raises(BackendError, match=r"tensorrt failed in condition\.onnx"):
-        backend.condition(torch.tensor([1.0]), torch.tensor([1]))
+        backend.condition(torch.tensor([1.0]), {"labels": torch.tensor([1])})
     backend.close()
 
 
@@ -142,8 +145,11 @@ def test_on_a_gpu_it_computes_what_torch_computes(tiny_bundle: Bundle, reference
     except BackendError as error:
         pytest.skip(str(error))
     backend = TensorRTBackend(tiny_bundle, "cuda", batches=(2, 8))
-    latents, timesteps, labels = batch(11)
-    conditions, expected = backend.condition(timesteps, labels), reference.condition(timesteps, labels)
+    latents, timesteps, features = batch(11)
+    conditions, expected = (
+        backend.condition(timesteps, features),
+        reference.condition(timesteps, features),
+    )
     for subgraph in tiny_bundle.manifest.subgraphs:
         found = backend.denoise(subgraph.id, latents, conditions).cpu()
         wanted = reference.denoise(subgraph.id, latents, expected)
