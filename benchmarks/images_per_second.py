@@ -56,7 +56,10 @@ def engine_run(bundle: Bundle, backend: str, schedule: str, most: int) -> Run:
     engine.start()
 
     def run(images: int) -> object:
-        requests = [Request(label=index % len(bundle.labels), seed=index, schedule=schedule) for index in range(images)]
+        requests = [
+            Request(prompt=bundle.wording.prompt(index % len(bundle.labels)), seed=index, schedule=schedule)
+            for index in range(images)
+        ]
         return [future.result() for future in [engine.submit(request) for request in requests]]
 
     return run

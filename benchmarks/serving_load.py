@@ -158,7 +158,7 @@ def main() -> None:
 
     def request(number: int) -> Request:
         label = number % len(bundle.labels)
-        return Request(label=label, seed=number, schedule=options.schedule, steps=options.steps)
+        return Request(prompt=bundle.wording.prompt(label), seed=number, schedule=options.schedule, steps=options.steps)
 
     spare_what_stays()  # as the service does
     trial = Trial(bundle, backend, costs, options.most, request)

@@ -21,6 +21,7 @@ from diffes.manifest import DTYPES, MANIFEST, WEIGHTS, Graph, Manifest, Network,
 from diffes.pruning.prefix import Prefix
 from diffes.sampling import Trajectory, train_timesteps, trajectory
 from diffes.schedule import Schedule, StagePlan
+from diffes.wording import ClassNames
 
 
 @dataclass(frozen=True)
@@ -76,6 +77,11 @@ class Bundle:
     def labels(self) -> tuple[str, ...]:
         """Label names by class id."""
         return self.manifest.labels
+
+    @cached_property
+    def wording(self) -> ClassNames:
+        """How callers say what an image is to show."""
+        return ClassNames(self.labels, self.architecture.examples())
 
     @property
     def default(self) -> str:

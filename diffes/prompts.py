@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 Rows = Mapping[str, Tensor]
+Numbers = int | float | tuple[int, ...] | tuple[float, ...]
 
 
 class RowSpec(NamedTuple):
@@ -49,6 +50,22 @@ class Prompts:
         return {name: torch.cat([rows, self.unwanted[name]]) for name, rows in self.wanted.items()}
 
 
+@dataclass(frozen=True, slots=True)
+class Prompt:
+    """One prompt in plain numbers, quick to send and to compare: what is wanted, and what guidance leads away from.
+
+    `said` is what its caller said, for whoever tells of the request.
+    """
+
+    wanted: Mapping[str, Numbers] = field(hash=False)
+    unwanted: Mapping[str, Numbers] = field(hash=False)
+    said: Mapping[str, str | int] = field(hash=False)
+
+    def rows(self, inputs: Mapping[str, RowSpec]) -> Prompts:
+        """As one row of each of a family's inputs."""
+        return Prompts(_row(self.wanted, inputs), _row(self.unwanted, inputs))
+
+
 @dataclass(frozen=True)
 class Encoded:
     """What a family's encoder makes of prompts, once for all steps, as many rows.
@@ -79,6 +96,10 @@ def count(rows: Rows) -> int:
 def on_device(rows: Rows, device: torch.device | str) -> Rows:
     """The same there."""
     return {name: tensor.to(device) for name, tensor in rows.items()}
+
+
+def _row(numbers: Mapping[str, Numbers], inputs: Mapping[str, RowSpec]) -> Rows:
+    return {name: torch.tensor([numbers[name]], dtype=spec.dtype) for name, spec in inputs.items()}
 
 
 def _picked(rows: Rows, which: slice | Tensor) -> Rows:

@@ -5,6 +5,7 @@ Images of requests that shared steps with others are equal to rounding, so bits 
 
 from base64 import b64decode
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from io import BytesIO
 from pathlib import Path
 from typing import NamedTuple
@@ -50,6 +51,11 @@ class Wanted(NamedTuple):
     steps: int | None
     schedule: str
     guidance: float | None
+
+    def request(self, bundle: Bundle) -> Request:
+        """What an engine is asked for it."""
+        prompt = bundle.wording.prompt(self.label)
+        return Request(prompt=prompt, seed=self.seed, steps=self.steps, schedule=self.schedule, guidance=self.guidance)
 
 
 Maker = Callable[[Sequence[Wanted]], Iterator[Pixels]]
@@ -104,7 +110,7 @@ def made_by_bundle(bundle: Bundle, device: str) -> Maker:
         engine.start()
         try:
             for want in wanted:
-                request = Request(**want._asdict(), deterministic=True)
+                request = replace(want.request(bundle), deterministic=True)
                 yield np.asarray(to_image(engine.submit(request).result().images[0]))
         finally:
             engine.close(drain=False)

@@ -2,7 +2,7 @@
 
 import torch
 
-from diffes.prompts import Prompts
+from diffes.prompts import Prompt, Prompts
 
 NONE = 10  # the label of no class
 
@@ -11,3 +11,8 @@ def labelled(*labels: int, none: int = NONE) -> Prompts:
     """One image of each label; guidance leads away from no class."""
     wanted = torch.tensor(labels, dtype=torch.int64)
     return Prompts({"labels": wanted}, {"labels": torch.full_like(wanted, none)})
+
+
+def of_label(label: int) -> Prompt:
+    """What a request asks for."""
+    return Prompt({"labels": label}, {"labels": NONE}, {"label": label})

@@ -31,11 +31,10 @@ def generate(
     from diffes.engine.engine import Engine
     from diffes.engine.request import Limits, Request
     from diffes.images import grid_png
-    from diffes.labels import label_of
 
     opened = Bundle.open(bundle)
     request = Request(
-        label=label_of(label, opened.labels),
+        prompt=opened.wording.prompt(label),
         seed=random.randrange(2**31) if seed is None else seed,
         images=n,
         steps=steps,

@@ -54,7 +54,7 @@ class Loop:
         self.most = limits.batch  # images in one step; less after a device ran out of memory
         self._bundle = bundle
         self._backend = backend
-        self._examples = bundle.architecture.examples()
+        self._inputs = bundle.architecture.prompt_inputs()
         self._queue = queue
         self._observer = observer
         self._limits = limits
@@ -152,8 +152,7 @@ class Loop:
             job.admitted = self._clock()
             self._observer.admitted(job.admitted - job.arrived)
             try:
-                prompt = self._examples[job.request.label : job.request.label + 1]
-                condition(self._backend, job, prompt, self._timeline)
+                condition(self._backend, job, self._inputs, self._timeline)
                 self._observer.conditioned(self._clock() - job.admitted)
                 self.running = [*self.running, *start(job, self._timeline)]
             except Exception as error:  # noqa: BLE001 - whatever a runtime raises, this request alone ends

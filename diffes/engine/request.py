@@ -9,6 +9,7 @@ from torch import Tensor
 from diffes.bundle import Bundle
 from diffes.engine.shedding import Shedding
 from diffes.errors import InvalidInput
+from diffes.prompts import Prompt
 
 MAX_SEED = 2**32 - 1  # torch's CPU generator reads 32 bits: a larger seed would repeat a smaller one's noise
 MAX_IMAGES = 16  # of one request
@@ -48,14 +49,14 @@ class Origin:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Request:
-    """`images` images of one label; image j starts from noise seeded with `seed + j`.
+    """`images` images of one prompt; image j starts from noise seeded with `seed + j`.
 
     `steps` and `guidance` default to the schedule's sampler, `schedule` to the bundle's default. `timeout` seconds
     after it came it is dropped, or refused at once if the forecast is worse. A `deterministic` request shares no step
     with others, so that its bits depend on it alone. `previews` images are shown on the way, at stages' ends.
     """
 
-    label: int
+    prompt: Prompt
     seed: int
     images: int = 1
     steps: int | None = None
@@ -97,7 +98,7 @@ class ResolvedRequest:
     `shed_from` is the schedule it would have had if less had been waiting.
     """
 
-    label: int
+    prompt: Prompt
     seed: int
     images: int
     steps: int
@@ -151,7 +152,7 @@ def resolve(request: Request, bundle: Bundle, limits: Limits, backlog: float = 0
     Above the limits' `backlog` of shedding, seconds, a request that names no schedule gets the cheaper one; never a
     deterministic one, whose image is to depend on nobody.
     """
-    _within("label", request.label, 0, len(bundle.architecture.examples()) - 1)
+    _require_inputs(request.prompt, bundle)
     _within("n", request.images, 1, limits.images)
     _within("seed", request.seed, 0, MAX_SEED - request.images + 1)
     shedding = limits.shedding
@@ -165,7 +166,7 @@ def resolve(request: Request, bundle: Bundle, limits: Limits, backlog: float = 0
         raise InvalidInput("timeout_s", expected="more than 0 seconds", found=request.timeout)
     _within("previews", request.previews, 0, MAX_PREVIEWS)
     return ResolvedRequest(
-        label=request.label,
+        prompt=request.prompt,
         seed=request.seed,
         images=request.images,
         steps=sampler.steps if request.steps is None else request.steps,
@@ -178,6 +179,14 @@ def resolve(request: Request, bundle: Bundle, limits: Limits, backlog: float = 0
         shed_from="" if spared else bundle.default,
         origin=request.origin,
     )
+
+
+def _require_inputs(prompt: Prompt, bundle: Bundle) -> None:
+    wanted = bundle.architecture.prompt_inputs()
+    for branch in (prompt.wanted, prompt.unwanted):
+        if branch.keys() != wanted.keys():
+            expected, remedy = ", ".join(wanted), "Make it with the bundle's wording."
+            raise InvalidInput("prompt", expected=expected, found=", ".join(branch) or "nothing", remedy=remedy)
 
 
 def _within(field: str, value: int, low: int, high: int) -> None:

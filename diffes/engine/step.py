@@ -3,7 +3,7 @@
 Nothing here waits for a GPU: a step is launched, and looked at once it has landed.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -15,7 +15,7 @@ from diffes.engine.job import ImageState, Job
 from diffes.engine.observer import StageOf
 from diffes.engine.scheduling import BatchKey
 from diffes.engine.timeline import Mark, Timeline
-from diffes.prompts import Prompts
+from diffes.prompts import RowSpec
 from diffes.rollout import seeded_noise
 
 
@@ -66,10 +66,10 @@ class Decoding:
 
 
 @torch.no_grad()
-def condition(backend: Backend, job: Job, prompts: Prompts, timeline: Timeline) -> None:
+def condition(backend: Backend, job: Job, inputs: Mapping[str, RowSpec], timeline: Timeline) -> None:
     """Encode a request's prompt; all its conditions in one call; and the coefficients of all its steps, a row each."""
     path = job.path.trajectory
-    rows = prompts.branches(job.request.guidance)
+    rows = job.request.prompt.rows(inputs).branches(job.request.guidance)
     encoded = backend.encode({name: timeline.to_device(tensor) for name, tensor in rows.items()})
     outputs = backend.condition(
         timeline.to_device(torch.tensor(path.timesteps, dtype=torch.float32).repeat(len(encoded))),

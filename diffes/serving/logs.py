@@ -82,7 +82,7 @@ def log_ending(ending: Ending, trace_id: str = "") -> None:
         "schedule_asked": request.origin.schedule,
         "schedule": request.schedule,
         "shed_from": request.shed_from,
-        "label": request.label,
+        **request.prompt.said,
         "n": request.images,
         "steps": request.steps,
         "seed": request.seed,
@@ -94,12 +94,12 @@ def log_ending(ending: Ending, trace_id: str = "") -> None:
         "stages": [_rounded(asdict(stage)) for stage in timings.stages],
     }
     logger.info(
-        "request %s %s%s: schedule %s, label %d, n %d, seed %d, %d steps, queue %.3f s, total %.3f s",
+        "request %s %s%s: schedule %s, %s, n %d, seed %d, %d steps, queue %.3f s, total %.3f s",
         request.id,
         ending.outcome,
         f" ({ending.reason})" if ending.reason else "",
         request.schedule,
-        request.label,
+        ", ".join(f"{name} {value}" for name, value in request.prompt.said.items()),
         request.images,
         request.seed,
         request.steps,

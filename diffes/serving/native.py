@@ -25,7 +25,7 @@ SEED = "X-Diffes-Seed"
 async def generate(request: Request, served: Served) -> Response:
     """Images when they are all done."""
     body = GenerateBody.parse(await read_body(request))
-    asked = known(request, body.request(served.bundle.labels, served.new_id()))
+    asked = known(request, body.request(served.bundle.wording, served.new_id()))
     result = await answer_of(request, served.engine, asked)
     if result is None:
         return Response(status_code=CLIENT_CLOSED_REQUEST)
@@ -35,7 +35,7 @@ async def generate(request: Request, served: Served) -> Response:
 async def stream(request: Request, served: Served) -> Response:
     """Events `accepted`, `progress` and `preview`, then `result` (as /generate answers in JSON) or `error`."""
     body = GenerateBody.parse(await read_body(request))
-    asked = known(request, body.request(served.bundle.labels, served.new_id()))
+    asked = known(request, body.request(served.bundle.wording, served.new_id()))
     followed = await Followed.submitted(served.engine, asked)
     return FollowedResponse(_events(followed, asked.id, served.bundle.id), followed, headers={"X-Request-ID": asked.id})
 

@@ -45,7 +45,7 @@ async def generations(request: Request, served: Served) -> Response:
     if body.model is not None and body.model not in ids:
         return missing(f"no model {body.model!r}: expected one of {', '.join(ids)}", "model", "model_not_found")
     _require_size(body.size, served)
-    asked = known(request, body.request(served.bundle.labels, _schedule_of(body.model), served.new_id()))
+    asked = known(request, body.request(served.bundle.wording, _schedule_of(body.model), served.new_id()))
     told = _Told(body, served)
     if body.stream:
         followed = await Followed.submitted(served.engine, asked)

@@ -1,6 +1,5 @@
 """What `POST /v1/images/generations` takes: the OpenAI Images API's fields, and ours beside them."""
 
-from collections.abc import Sequence
 from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
@@ -8,9 +7,9 @@ from pydantic import Field, model_validator
 from diffes.engine.request import MAX_GUIDANCE, MAX_IMAGES, MAX_SEED, Request
 from diffes.errors import InvalidInput
 from diffes.images import Format
-from diffes.labels import label_in, label_of
 from diffes.serving.bodies import Body, Name, between
 from diffes.serving.schema import random_seed
+from diffes.wording import ClassNames
 
 
 class ImagesBody(Body):
@@ -55,10 +54,10 @@ class ImagesBody(Body):
             raise InvalidInput("output_compression", expected="nothing for png", found=self.output_compression)
         return self
 
-    def request(self, labels: Sequence[str], schedule: str | None, request_id: str) -> Request:
+    def request(self, wording: ClassNames, schedule: str | None, request_id: str) -> Request:
         """What the engine is asked; InvalidInput for a prompt or label that means no class."""
         return Request(
-            label=label_in(self.prompt, labels) if self.class_label is None else label_of(self.class_label, labels),
+            prompt=wording.prompt(self.class_label, self.prompt),
             seed=random_seed() if self.seed is None else self.seed,
             images=self.n,
             steps=self.steps,

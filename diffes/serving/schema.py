@@ -2,7 +2,6 @@
 
 import secrets
 from base64 import b64encode
-from collections.abc import Sequence
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, Field, ValidationError, model_validator
@@ -10,8 +9,8 @@ from pydantic import BaseModel, Field, ValidationError, model_validator
 from diffes.engine.request import MAX_GUIDANCE, MAX_IMAGES, MAX_PREVIEWS, MAX_SEED, Request, Result, Timings
 from diffes.errors import InvalidInput
 from diffes.images import png
-from diffes.labels import label_in, label_of
 from diffes.serving.bodies import Body, Name, between, shown
+from diffes.wording import ClassNames
 
 ImageFormat = Literal["png", "json"]
 _RANDOM_SEEDS = 2**32  # small enough that a JSON number in any language gives it back exactly
@@ -72,11 +71,10 @@ class GenerateBody(Body):
             return InvalidInput("label", expected="a class name or id", found=shown(first["input"]))
         return super().problem(error, document)
 
-    def request(self, labels: Sequence[str], request_id: str) -> Request:
+    def request(self, wording: ClassNames, request_id: str) -> Request:
         """What the engine is asked; InvalidInput for a label or prompt that means no class."""
-        label = label_of(self.label, labels) if self.label is not None else label_in(self.prompt or "", labels)
         return Request(
-            label=label,
+            prompt=wording.prompt(self.label, self.prompt),
             seed=random_seed() if self.seed is None else self.seed,
             images=self.n,
             steps=self.steps,
@@ -136,7 +134,7 @@ class GenerateAnswer(BaseModel):
         return cls(
             id=request.id,
             seed=request.seed,
-            label=request.label,
+            label=int(request.prompt.said["label"]),
             schedule=request.schedule,
             shed_from=request.shed_from or None,
             steps=request.steps,

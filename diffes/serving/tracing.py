@@ -112,7 +112,7 @@ def _attributes(ending: Ending) -> dict[str, str | float]:
         "diffes.request_id": request.id,
         "diffes.client_request_id": request.origin.client_id,
         "diffes.schedule": request.schedule,
-        "diffes.label": request.label,
+        **{f"diffes.{name}": value for name, value in request.prompt.said.items()},
         "diffes.seed": request.seed,
         "diffes.images": request.images,
         "diffes.steps": request.steps,

@@ -57,7 +57,7 @@ def _rehearse(bundle: Bundle, backend: Backend, batch: int) -> None:
     engine = Engine(bundle, backend, limits, timeline=timeline)  # to which company costs nothing: they go together
     for images in sorted({*_powers(batch), batch}):
         for guidance in (1.0, 2.0):
-            request = Request(label=0, seed=0, images=images, steps=1, guidance=guidance)
+            request = Request(prompt=bundle.wording.prompt(0), seed=0, images=images, steps=1, guidance=guidance)
             done = engine.submit(request)
             while not done.done():
                 engine.step()

@@ -8,15 +8,16 @@ from torch import Tensor
 from diffes.engine.engine import Engine
 from diffes.engine.observer import Ending, Outcome, Silent, StepReport
 from diffes.engine.request import Request, Result
+from tests.prompting import of_label
 
 TOLERANCE = 1e-4  # a GEMM's rows may differ in rounding between batch sizes
 
 MIXED = (
-    Request(label=0, seed=1),
-    Request(label=3, seed=2, steps=7, guidance=4.0),
-    Request(label=9, seed=3, steps=3, guidance=1.0, images=2),
-    Request(label=5, seed=4, schedule="half", steps=5),
-    Request(label=5, seed=5, images=3, guidance=2.0),
+    Request(prompt=of_label(0), seed=1),
+    Request(prompt=of_label(3), seed=2, steps=7, guidance=4.0),
+    Request(prompt=of_label(9), seed=3, steps=3, guidance=1.0, images=2),
+    Request(prompt=of_label(5), seed=4, schedule="half", steps=5),
+    Request(prompt=of_label(5), seed=5, images=3, guidance=2.0),
 )
 
 

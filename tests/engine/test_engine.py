@@ -12,24 +12,26 @@ from torch import Tensor
 from diffes.engine.observer import StageOf
 from diffes.engine.request import MAX_SEED, Limits, Request, ResolvedRequest
 from diffes.errors import EngineError, InvalidInput, Overloaded
+from diffes.prompts import Prompt
 from tests.engine.conftest import STEPS, EngineFactory, MemoryBackend
 from tests.engine.driving import MIXED, TOLERANCE, Recorder, drain, run
+from tests.prompting import of_label
 
 
 def test_requests_at_different_steps_of_one_subgraph_share_a_call(
     engine_with: EngineFactory, backend: MemoryBackend
 ) -> None:
     engine = engine_with()
-    futures = [engine.submit(Request(label=0, seed=0, schedule="half"))]
+    futures = [engine.submit(Request(prompt=of_label(0), seed=0, schedule="half"))]
     engine.step()
-    futures.append(engine.submit(Request(label=1, seed=1, schedule="half")))
+    futures.append(engine.submit(Request(prompt=of_label(1), seed=1, schedule="half")))
     engine.step()
     assert [rows for _, rows in backend.calls] == [2, 4]  # guidance doubles the rows
     drain(engine, *futures)
 
 
 def test_no_call_is_larger_than_the_limit(engine_with: EngineFactory, backend: MemoryBackend) -> None:
-    run(engine_with(Limits(batch=3)), *(Request(label=i, seed=i) for i in range(8)))
+    run(engine_with(Limits(batch=3)), *(Request(prompt=of_label(i), seed=i) for i in range(8)))
     assert max(rows for _, rows in backend.calls) == 2 * 3
 
 
@@ -37,7 +39,7 @@ def test_cancelling_a_request_drops_it_before_the_next_step_and_leaves_the_other
     engine_with: EngineFactory, backend: MemoryBackend
 ) -> None:
     engine = engine_with()
-    stays, leaves = engine.submit(MIXED[0]), engine.submit(Request(label=7, seed=9))
+    stays, leaves = engine.submit(MIXED[0]), engine.submit(Request(prompt=of_label(7), seed=9))
     engine.step()
     assert leaves.cancel()
     drain(engine, stays)
@@ -60,14 +62,14 @@ def test_a_full_queue_refuses_and_a_cancelled_request_makes_room(engine_with: En
 def test_running_images_are_bounded_and_a_request_larger_than_the_bound_still_runs(engine_with: EngineFactory) -> None:
     observed = Recorder()
     engine = engine_with(Limits(running=2), observed)
-    run(engine, *(Request(label=0, seed=i, images=1 + 2 * (i % 2)) for i in range(6)))
+    run(engine, *(Request(prompt=of_label(0), seed=i, images=1 + 2 * (i % 2)) for i in range(6)))
     assert max(running for _, running in observed.loads) == 3
 
 
 def test_conditions_in_memory_are_bounded(engine_with: EngineFactory) -> None:
     observed = Recorder()
     engine = engine_with(Limits(conditions=2 * STEPS * 3), observed)
-    run(engine, *(Request(label=0, seed=i) for i in range(5)))
+    run(engine, *(Request(prompt=of_label(0), seed=i) for i in range(5)))
     assert max(running for _, running in observed.loads) == 3
 
 
@@ -77,14 +79,17 @@ def test_a_subgraph_that_raises_fails_its_batch_alone(engine_with: EngineFactory
             raise RuntimeError("out of memory")
 
     engine = engine_with()
-    hit, spared = engine.submit(Request(label=0, seed=0)), engine.submit(Request(label=0, seed=0, schedule="half"))
+    hit, spared = (
+        engine.submit(Request(prompt=of_label(0), seed=0)),
+        engine.submit(Request(prompt=of_label(0), seed=0, schedule="half")),
+    )
     backend.before = explode
     drain(engine, hit, spared)
     with pytest.raises(EngineError, match="stage 0 failed on subgraph step0.*RuntimeError: out of memory"):
         hit.result()
     assert spared.result().images.isfinite().all()
     backend.before = lambda _subgraph, _rows: None
-    assert run(engine, Request(label=0, seed=0))[0].isfinite().all()
+    assert run(engine, Request(prompt=of_label(0), seed=0))[0].isfinite().all()
 
 
 def test_non_finite_output_fails_only_the_requests_it_belongs_to(
@@ -96,14 +101,16 @@ def test_non_finite_output_fails_only_the_requests_it_belongs_to(
         return output
 
     engine = engine_with()
-    hit, spared = engine.submit(Request(label=0, seed=0)), engine.submit(Request(label=1, seed=1))
+    hit, spared = engine.submit(Request(prompt=of_label(0), seed=0)), engine.submit(Request(prompt=of_label(1), seed=1))
     backend.after = poison
     engine.step()
     backend.after = lambda output: output
     drain(engine, hit, spared)
     with pytest.raises(EngineError, match="stage 0 failed on subgraph step0: expected finite values"):
         hit.result()
-    assert torch.allclose(spared.result().images, run(engine_with(), Request(label=1, seed=1))[0], atol=TOLERANCE)
+    assert torch.allclose(
+        spared.result().images, run(engine_with(), Request(prompt=of_label(1), seed=1))[0], atol=TOLERANCE
+    )
 
 
 @pytest.mark.parametrize("where", ["condition", "decode"])
@@ -116,7 +123,10 @@ def test_a_failing_condition_or_decoder_fails_its_request_alone(
 
     backend.before = explode
     engine = engine_with()
-    hit, spared = engine.submit(Request(label=0, seed=0, steps=6, images=2)), engine.submit(Request(label=1, seed=1))
+    hit, spared = (
+        engine.submit(Request(prompt=of_label(0), seed=0, steps=6, images=2)),
+        engine.submit(Request(prompt=of_label(1), seed=1)),
+    )
     drain(engine, hit, spared)
     with pytest.raises(EngineError, match="broken"):
         hit.result()
@@ -185,16 +195,16 @@ def test_an_error_of_the_engine_itself_leaves_no_caller_waiting(
 @pytest.mark.parametrize(
     ("request_", "field", "expected"),
     [
-        (Request(label=10, seed=0), "label", "0..9"),
-        (Request(label=0, seed=0, images=17), "n", "1..16"),
-        (Request(label=0, seed=0, images=0), "n", "1..16"),
-        (Request(label=0, seed=-1), "seed", f"0..{MAX_SEED}"),
-        (Request(label=0, seed=MAX_SEED, images=2), "seed", f"0..{MAX_SEED - 1}"),
-        (Request(label=0, seed=0, steps=0), "steps", "1..1000"),
-        (Request(label=0, seed=0, steps=1001), "steps", "1..1000"),
-        (Request(label=0, seed=0, guidance=0.5), "guidance", "1..20"),
-        (Request(label=0, seed=0, guidance=math.nan), "guidance", "1..20"),
-        (Request(label=0, seed=0, schedule="fast"), "schedule", "one of mixed, half"),
+        (Request(prompt=Prompt({"tokens": 1}, {"tokens": 0}, {}), seed=0), "prompt", "labels"),
+        (Request(prompt=of_label(0), seed=0, images=17), "n", "1..16"),
+        (Request(prompt=of_label(0), seed=0, images=0), "n", "1..16"),
+        (Request(prompt=of_label(0), seed=-1), "seed", f"0..{MAX_SEED}"),
+        (Request(prompt=of_label(0), seed=MAX_SEED, images=2), "seed", f"0..{MAX_SEED - 1}"),
+        (Request(prompt=of_label(0), seed=0, steps=0), "steps", "1..1000"),
+        (Request(prompt=of_label(0), seed=0, steps=1001), "steps", "1..1000"),
+        (Request(prompt=of_label(0), seed=0, guidance=0.5), "guidance", "1..20"),
+        (Request(prompt=of_label(0), seed=0, guidance=math.nan), "guidance", "1..20"),
+        (Request(prompt=of_label(0), seed=0, schedule="fast"), "schedule", "one of mixed, half"),
     ],
 )
 def test_a_request_out_of_range_is_refused_by_field_and_bound(
@@ -207,11 +217,11 @@ def test_a_request_out_of_range_is_refused_by_field_and_bound(
 
 def test_a_result_says_what_was_asked_and_where_the_time_went(engine_with: EngineFactory) -> None:
     engine = engine_with()
-    future = engine.submit(Request(label=0, seed=3, images=2, id="x"))
+    future = engine.submit(Request(prompt=of_label(0), seed=3, images=2, id="x"))
     drain(engine, future)
     result = future.result()
     assert result.request == ResolvedRequest(
-        label=0, seed=3, images=2, steps=STEPS, guidance=1.5, schedule="mixed", id="x"
+        prompt=of_label(0), seed=3, images=2, steps=STEPS, guidance=1.5, schedule="mixed", id="x"
     )
     stages = result.timings.stages
     assert [(stage.stage, stage.steps, stage.mean_batch) for stage in stages] == [(i, 1, 2.0) for i in range(4)]
@@ -222,9 +232,12 @@ def test_a_result_says_what_was_asked_and_where_the_time_went(engine_with: Engin
 def test_an_observer_hears_of_every_step_and_every_outcome(engine_with: EngineFactory) -> None:
     heard = Recorder()
     engine = engine_with(Limits(queue=2), heard)
-    done, left = engine.submit(Request(label=0, seed=0)), engine.submit(Request(label=0, seed=0, schedule="half"))
+    done, left = (
+        engine.submit(Request(prompt=of_label(0), seed=0)),
+        engine.submit(Request(prompt=of_label(0), seed=0, schedule="half")),
+    )
     with pytest.raises(Overloaded):
-        engine.submit(Request(label=0, seed=1))
+        engine.submit(Request(prompt=of_label(0), seed=1))
     left.cancel()
     drain(engine, done)
     assert heard.outcomes == [("mixed", "rejected"), ("half", "cancelled"), ("mixed", "done")]
@@ -237,9 +250,9 @@ def test_an_observer_hears_of_every_step_and_every_outcome(engine_with: EngineFa
 def test_one_call_may_serve_stages_of_two_schedules(engine_with: EngineFactory) -> None:
     heard = Recorder()
     engine = engine_with(observer=heard)
-    first = engine.submit(Request(label=0, seed=0))
+    first = engine.submit(Request(prompt=of_label(0), seed=0))
     engine.step()
-    second = engine.submit(Request(label=0, seed=1, schedule="half", images=2))
+    second = engine.submit(Request(prompt=of_label(0), seed=1, schedule="half", images=2))
     drain(engine, first, second)
     assert heard.steps[1].stages == (StageOf("mixed", 1), StageOf("half", 0))
     assert heard.steps[1].shares == (1, 2)
@@ -248,7 +261,7 @@ def test_one_call_may_serve_stages_of_two_schedules(engine_with: EngineFactory) 
 def test_the_backlog_is_the_steps_inside_at_the_speed_of_late(engine_with: EngineFactory) -> None:
     engine = engine_with(Limits(running=1))
     assert engine.backlog_seconds() == 0
-    futures = [engine.submit(Request(label=0, seed=i)) for i in range(3)]
+    futures = [engine.submit(Request(prompt=of_label(0), seed=i)) for i in range(3)]
     engine.step()
     after_one = engine.backlog_seconds()
     drain(engine, *futures[:2])

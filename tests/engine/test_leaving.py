@@ -11,6 +11,7 @@ from diffes.engine.request import Limits, Request
 from diffes.errors import Expired, InvalidInput, Overloaded
 from tests.engine.conftest import STEPS, EngineFactory, MemoryBackend
 from tests.engine.driving import TOLERANCE, Recorder, drain, run
+from tests.prompting import of_label
 
 SECOND_A_STEP = {f"step{number}": {1: 1.0, 64: 1.0} for number in range(2)}
 
@@ -43,19 +44,19 @@ def slow(backend: MemoryBackend, clock: Clock) -> MemoryBackend:
 
 def test_a_request_is_cancelled_by_its_id(engine_with: EngineFactory) -> None:
     engine = engine_with()
-    stays, leaves = (engine.submit(Request(label=0, seed=seed, id=f"img-{seed}")) for seed in range(2))
+    stays, leaves = (engine.submit(Request(prompt=of_label(0), seed=seed, id=f"img-{seed}")) for seed in range(2))
     engine.step()
     assert engine.cancel("img-1")
     drain(engine, stays)
     with pytest.raises(CancelledError):
         leaves.result()
-    (alone,) = run(engine_with(), Request(label=0, seed=0))
+    (alone,) = run(engine_with(), Request(prompt=of_label(0), seed=0))
     assert torch.allclose(stays.result().images, alone, atol=TOLERANCE)
 
 
 def test_an_id_that_is_not_inside_cancels_nothing(engine_with: EngineFactory) -> None:
     engine = engine_with()
-    done = engine.submit(Request(label=0, seed=0, id="img-0"))
+    done = engine.submit(Request(prompt=of_label(0), seed=0, id="img-0"))
     drain(engine, done)
     assert not engine.cancel("img-0")
     assert not engine.cancel("img-1")
@@ -67,7 +68,7 @@ def test_a_client_that_leaves_costs_no_further_step_and_what_it_had_is_counted_a
 ) -> None:
     heard = Recorder()
     engine = engine_with(observer=heard)
-    leaves = engine.submit(Request(label=0, seed=0, images=2))
+    leaves = engine.submit(Request(prompt=of_label(0), seed=0, images=2))
     engine.step()
     engine.step()
     leaves.cancel()
@@ -81,7 +82,10 @@ def test_a_request_is_dropped_once_its_time_does_not_suffice_and_the_rest_of_its
 ) -> None:
     heard = Recorder()
     engine = engine_with(observer=heard, clock=clock)
-    patient, hasty = engine.submit(Request(label=0, seed=0)), engine.submit(Request(label=1, seed=1, timeout=2.5))
+    patient, hasty = (
+        engine.submit(Request(prompt=of_label(0), seed=0)),
+        engine.submit(Request(prompt=of_label(1), seed=1, timeout=2.5)),
+    )
     drain(engine, patient, hasty)
     assert patient.result().images.isfinite().all()
     told = r"no longer be done in time: expected 2\.5 seconds, found 1 seconds, and 3 seconds of work left"
@@ -93,7 +97,10 @@ def test_a_request_is_dropped_once_its_time_does_not_suffice_and_the_rest_of_its
 
 def test_a_waiting_request_expires_too(engine_with: EngineFactory, slow: MemoryBackend, clock: Clock) -> None:
     engine = engine_with(Limits(running=1), clock=clock)
-    first, second = engine.submit(Request(label=0, seed=0)), engine.submit(Request(label=0, seed=1, timeout=1.5))
+    first, second = (
+        engine.submit(Request(prompt=of_label(0), seed=0)),
+        engine.submit(Request(prompt=of_label(0), seed=1, timeout=1.5)),
+    )
     drain(engine, first, second)
     with pytest.raises(Expired):
         second.result()
@@ -105,10 +112,10 @@ def test_what_cannot_be_done_in_time_by_forecast_is_refused_at_the_door(
 ) -> None:
     heard = Recorder()
     engine = engine_with(Limits(batch=1), heard, costs=StepCosts(SECOND_A_STEP), clock=clock)
-    engine.submit(Request(label=0, seed=0, timeout=STEPS + 0.5))
+    engine.submit(Request(prompt=of_label(0), seed=0, timeout=STEPS + 0.5))
     with pytest.raises(Overloaded, match="cannot be done in time: expected 6 seconds or less, found a forecast of 8"):
-        engine.submit(Request(label=0, seed=1, timeout=6.0))
-    assert not engine.submit(Request(label=0, seed=1, timeout=9.0)).done()
+        engine.submit(Request(prompt=of_label(0), seed=1, timeout=6.0))
+    assert not engine.submit(Request(prompt=of_label(0), seed=1, timeout=9.0)).done()
     assert [ending.reason for ending in heard.endings] == ["deadline"]
     assert not slow.calls
 
@@ -124,10 +131,10 @@ def test_what_decoding_takes_of_late_is_part_of_the_forecast(
 
     slow.before = decode_slowly
     engine = engine_with(costs=StepCosts(SECOND_A_STEP), clock=clock)
-    run(engine, Request(label=0, seed=0))
+    run(engine, Request(prompt=of_label(0), seed=0))
     with pytest.raises(Overloaded, match="expected 5 seconds or less, found a forecast of 6 seconds"):
-        engine.submit(Request(label=0, seed=1, timeout=5.0))
-    in_time = engine.submit(Request(label=0, seed=1, timeout=6.5))
+        engine.submit(Request(prompt=of_label(0), seed=1, timeout=5.0))
+    in_time = engine.submit(Request(prompt=of_label(0), seed=1, timeout=6.5))
     engine.step()
     clock.now += 1  # what was enough is not any more
     drain(engine, in_time)
@@ -146,7 +153,7 @@ def test_after_a_load_under_which_all_took_long_an_idle_engine_lets_in_who_it_ha
 
     slow.before = decode_for
     engine = engine_with(Limits(batch=1), costs=StepCosts(SECOND_A_STEP), clock=clock)
-    patient, hasty = Request(label=0, seed=0), Request(label=0, seed=1, timeout=STEPS + 2.5)
+    patient, hasty = Request(prompt=of_label(0), seed=0), Request(prompt=of_label(0), seed=1, timeout=STEPS + 2.5)
     run(engine, patient)
     seconds = 10.0
     run(engine, *[patient] * 20)
@@ -166,7 +173,7 @@ def test_after_requests_that_were_let_in_and_late_fewer_are_let_in_but_never_few
     engine_with: EngineFactory, clock: Clock
 ) -> None:
     engine = engine_with(Limits(batch=1), costs=StepCosts(SECOND_A_STEP), clock=clock)
-    ahead, hasty = Request(label=0, seed=0), Request(label=0, seed=1, timeout=2 * STEPS + 0.5)
+    ahead, hasty = Request(prompt=of_label(0), seed=0), Request(prompt=of_label(0), seed=1, timeout=2 * STEPS + 0.5)
     in_time = engine.submit(ahead), engine.submit(hasty)
     drain(engine, *in_time)
     assert in_time[1].result()
@@ -192,11 +199,11 @@ def test_what_passes_between_two_steps_counts_as_theirs_but_not_while_there_is_n
     costs = StepCosts(SECOND_A_STEP)
     engine = engine_with(costs=costs, clock=clock)
     for seed in range(50):
-        drain(engine, engine.submit(Request(label=0, seed=seed)))
+        drain(engine, engine.submit(Request(prompt=of_label(0), seed=seed)))
         clock.now += 10
     assert costs.seconds("step0", 2) == pytest.approx(1.0)
     for seed in range(50):
-        drain(engine, engine.submit(Request(label=0, seed=seed), pause))
+        drain(engine, engine.submit(Request(prompt=of_label(0), seed=seed), pause))
     assert costs.seconds("step0", 2) == pytest.approx(2.0, rel=0.05)
 
 
@@ -204,10 +211,10 @@ def test_the_queue_is_bounded_in_seconds_of_forecast(engine_with: EngineFactory)
     heard = Recorder()
     engine = engine_with(Limits(batch=1, backlog=5), heard, costs=StepCosts(SECOND_A_STEP))
     for seed in range(2):
-        engine.submit(Request(label=0, seed=seed))
+        engine.submit(Request(prompt=of_label(0), seed=seed))
     too_much = "too much is waiting: expected at most 5 seconds of work before it, found 8"
     with pytest.raises(Overloaded, match=too_much) as refusal:
-        engine.submit(Request(label=0, seed=2))
+        engine.submit(Request(prompt=of_label(0), seed=2))
     assert refusal.value.retry_after == 8  # when all that is inside is done
     assert [ending.reason for ending in heard.endings] == ["backlog"]
 
@@ -215,11 +222,11 @@ def test_the_queue_is_bounded_in_seconds_of_forecast(engine_with: EngineFactory)
 def test_what_is_inside_is_forecast_in_company(engine_with: EngineFactory) -> None:
     engine = engine_with(Limits(batch=4), costs=StepCosts(SECOND_A_STEP))
     for seed in range(8):
-        engine.submit(Request(label=0, seed=seed))
+        engine.submit(Request(prompt=of_label(0), seed=seed))
     assert engine.backlog_seconds() == pytest.approx(8 * STEPS / 4)
 
 
 @pytest.mark.parametrize("timeout", [0, -1, float("nan")])
 def test_a_time_that_is_over_before_it_begins_is_refused(engine_with: EngineFactory, timeout: float) -> None:
     with pytest.raises(InvalidInput, match="invalid timeout_s: expected more than 0 seconds"):
-        engine_with().submit(Request(label=0, seed=0, timeout=timeout))
+        engine_with().submit(Request(prompt=of_label(0), seed=0, timeout=timeout))

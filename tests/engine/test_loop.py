@@ -11,6 +11,7 @@ from diffes.engine.request import Limits, Preview, Progress, Request
 from diffes.errors import EngineError, OutOfMemory
 from tests.engine.conftest import STEPS, EngineFactory, MemoryBackend
 from tests.engine.driving import MIXED, TOLERANCE, Recorder, drain, run
+from tests.prompting import of_label
 
 
 class LateMark:
@@ -91,7 +92,7 @@ def test_a_step_is_launched_while_one_is_under_way_and_no_more(
 ) -> None:
     heard = Recorder()
     engine = engine_with(observer=heard, timeline=timeline)
-    future = engine.submit(Request(label=0, seed=0))
+    future = engine.submit(Request(prompt=of_label(0), seed=0))
     ahead = []
     while not future.done():
         engine.step()
@@ -110,11 +111,11 @@ def test_a_client_that_leaves_costs_no_step_besides_those_under_way(
 ) -> None:
     heard = Recorder()
     engine = engine_with(observer=heard, timeline=timeline)
-    leaves = engine.submit(Request(label=0, seed=0))
+    leaves = engine.submit(Request(prompt=of_label(0), seed=0))
     engine.step()
     engine.step()
     leaves.cancel()
-    stays = engine.submit(Request(label=1, seed=1, guidance=1.0))
+    stays = engine.submit(Request(prompt=of_label(1), seed=1, guidance=1.0))
     drain(engine, stays)
     assert [rows for _, rows in backend.calls] == [2, 2, 1, 1, 1, 1]
     assert [(ending.outcome, ending.steps) for ending in heard.endings] == [("cancelled", 2), ("done", STEPS)]
@@ -123,7 +124,7 @@ def test_a_client_that_leaves_costs_no_step_besides_those_under_way(
 def test_progress_and_previews_are_told_once_their_steps_have_landed(
     engine_with: EngineFactory, timeline: LateTimeline
 ) -> None:
-    asked = Request(label=0, seed=0, images=2, previews=3)
+    asked = Request(prompt=of_label(0), seed=0, images=2, previews=3)
     late, at_once = list[Progress | Preview](), list[Progress | Preview]()
     engine = engine_with(timeline=timeline)
     future = engine.submit(asked, late.append)
@@ -149,32 +150,34 @@ def test_output_that_is_found_not_finite_a_step_late_fails_its_request_alone(
         return output.index_fill(0, torch.tensor([0]), torch.nan)
 
     engine = engine_with(timeline=timeline)
-    hit, spared = engine.submit(Request(label=0, seed=0)), engine.submit(Request(label=1, seed=1))
+    hit, spared = engine.submit(Request(prompt=of_label(0), seed=0)), engine.submit(Request(prompt=of_label(1), seed=1))
     backend.after = poison
     drain(engine, hit, spared)
     with pytest.raises(EngineError, match="stage 0 failed on subgraph step0: expected finite values"):
         hit.result()
-    assert torch.allclose(spared.result().images, run(engine_with(), Request(label=1, seed=1))[0], atol=TOLERANCE)
+    assert torch.allclose(
+        spared.result().images, run(engine_with(), Request(prompt=of_label(1), seed=1))[0], atol=TOLERANCE
+    )
 
 
 def test_what_a_device_reports_late_fails_the_step_it_belongs_to(
     engine_with: EngineFactory, timeline: LateTimeline
 ) -> None:
     engine = engine_with(timeline=timeline)
-    hit = engine.submit(Request(label=0, seed=0))
+    hit = engine.submit(Request(prompt=of_label(0), seed=0))
     engine.step()
     timeline.fault = RuntimeError("device-side assert")
     drain(engine, hit)
     with pytest.raises(EngineError, match="stage 0 failed on subgraph step0.*device-side assert"):
         hit.result()
-    assert run(engine, Request(label=0, seed=0))[0].isfinite().all()
+    assert run(engine, Request(prompt=of_label(0), seed=0))[0].isfinite().all()
 
 
 def test_a_device_that_is_lost_ends_the_engine_and_leaves_no_caller_waiting(
     engine_with: EngineFactory, timeline: LateTimeline
 ) -> None:
     engine = engine_with(Limits(batch=1, running=2), timeline=timeline)
-    futures = [engine.submit(Request(label=0, seed=seed)) for seed in range(4)]
+    futures = [engine.submit(Request(prompt=of_label(0), seed=seed)) for seed in range(4)]
     timeline.fault, timeline.lost = RuntimeError("an illegal memory access was encountered"), True
     engine.start()
     for future in futures:
@@ -195,13 +198,13 @@ def test_a_batch_that_memory_does_not_suffice_for_goes_in_parts(
     heard = Recorder()
     backend.before = short
     engine = engine_with(Limits(batch=8), heard, timeline=timeline)
-    futures = [engine.submit(Request(label=0, seed=seed)) for seed in range(8)]
+    futures = [engine.submit(Request(prompt=of_label(0), seed=seed)) for seed in range(8)]
     drain(engine, *futures)
     assert heard.limits == [4, 2]
     assert timeline.freed == 2
     assert {ending.outcome for ending in heard.endings} == {"done"}
     backend.before = lambda _graph, _rows: None
-    (alone,) = run(engine_with(), Request(label=0, seed=5))
+    (alone,) = run(engine_with(), Request(prompt=of_label(0), seed=5))
     assert torch.allclose(futures[5].result().images, alone, atol=TOLERANCE)
 
 
@@ -215,7 +218,7 @@ def test_an_image_that_memory_does_not_suffice_for_by_itself_fails(
     heard = Recorder()
     backend.before = short
     engine = engine_with(observer=heard)
-    future = engine.submit(Request(label=0, seed=0))
+    future = engine.submit(Request(prompt=of_label(0), seed=0))
     drain(engine, future)
     with pytest.raises(EngineError, match="stage 0 failed on subgraph step0.*no room"):
         future.result()

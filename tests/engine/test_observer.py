@@ -7,12 +7,13 @@ from diffes.engine.request import Limits, Origin, Request
 from diffes.errors import EngineError, Overloaded
 from tests.engine.conftest import STEPS, EngineFactory, MemoryBackend
 from tests.engine.driving import Recorder, drain
+from tests.prompting import of_label
 
 
 def test_every_observer_hears_what_a_single_one_hears(engine_with: EngineFactory) -> None:
     one, other = Recorder(), Recorder()
     engine = engine_with(observer=Together(one, other))
-    drain(engine, engine.submit(Request(label=0, seed=0, images=2)))
+    drain(engine, engine.submit(Request(prompt=of_label(0), seed=0, images=2)))
     assert len(one.steps) == STEPS
     assert vars(one) == vars(other)
 
@@ -26,7 +27,7 @@ def test_an_ending_tells_who_asked_and_when_each_stage_began_and_ended(engine_wi
     heard = Recorder()
     engine = engine_with(observer=heard)
     origin = Origin(client_id="order-7", trace={"traceparent": "00-1-2-01"})
-    drain(engine, engine.submit(Request(label=0, seed=0, id="img-1", origin=origin)))
+    drain(engine, engine.submit(Request(prompt=of_label(0), seed=0, id="img-1", origin=origin)))
     (ending,) = heard.endings
     assert (ending.request.id, ending.request.origin, ending.reason) == ("img-1", origin, "")
     stages = ending.timings.stages
@@ -40,7 +41,7 @@ def test_an_ending_tells_who_asked_and_when_each_stage_began_and_ended(engine_wi
 def test_a_request_that_leaves_on_the_way_tells_the_stages_it_was_in(engine_with: EngineFactory) -> None:
     heard = Recorder()
     engine = engine_with(observer=heard)
-    left, withdrawn = (engine.submit(Request(label=0, seed=i, id=f"img-{i}")) for i in range(2))
+    left, withdrawn = (engine.submit(Request(prompt=of_label(0), seed=i, id=f"img-{i}")) for i in range(2))
     engine.step()
     engine.step()
     left.cancel()
@@ -56,9 +57,9 @@ def test_a_request_that_leaves_on_the_way_tells_the_stages_it_was_in(engine_with
 def test_what_never_came_in_was_in_the_queue_all_its_time(engine_with: EngineFactory) -> None:
     heard = Recorder()
     engine = engine_with(Limits(queue=1), heard)
-    waits = engine.submit(Request(label=0, seed=0))
+    waits = engine.submit(Request(prompt=of_label(0), seed=0))
     with pytest.raises(Overloaded):
-        engine.submit(Request(label=0, seed=1))
+        engine.submit(Request(prompt=of_label(0), seed=1))
     waits.cancel()
     for ending in heard.endings:
         assert ending.timings.queue_seconds == ending.timings.total_seconds
@@ -76,7 +77,7 @@ def test_a_failure_tells_where_it_was(
     backend.before = explode
     heard = Recorder()
     engine = engine_with(observer=heard)
-    failing = engine.submit(Request(label=0, seed=0))
+    failing = engine.submit(Request(prompt=of_label(0), seed=0))
     drain(engine, failing)
     assert isinstance(failing.exception(), EngineError)
     assert [(ending.outcome, ending.reason) for ending in heard.endings] == [("failed", reason)]
@@ -88,7 +89,7 @@ def test_numbers_that_are_none_and_a_close_are_failures_of_their_own(
     heard = Recorder()
     engine = engine_with(observer=heard)
     backend.after = lambda output: output * float("nan")
-    drain(engine, engine.submit(Request(label=0, seed=0)))
-    engine.submit(Request(label=0, seed=1))
+    drain(engine, engine.submit(Request(prompt=of_label(0), seed=0)))
+    engine.submit(Request(prompt=of_label(0), seed=1))
     engine.close(drain=False)
     assert [ending.reason for ending in heard.endings] == ["not_finite", "stopped"]

@@ -11,6 +11,7 @@ from diffes.engine.shedding import Shedding
 from diffes.errors import InvalidInput
 from tests.engine.conftest import STEPS, EngineFactory
 from tests.engine.driving import TOLERANCE, drain, run
+from tests.prompting import of_label
 
 COSTS = {f"step{number}": {1: 1.0, 64: 1.0} for number in range(2)}
 LIMITS = Limits(batch=1, shedding=Shedding("half", backlog=STEPS + 0.5))
@@ -24,17 +25,17 @@ def engine(engine_with: EngineFactory) -> Engine:
 def test_a_request_that_comes_while_much_waits_gets_the_cheaper_schedule_and_is_told(
     engine: Engine, engine_with: EngineFactory
 ) -> None:
-    futures = [engine.submit(Request(label=0, seed=seed)) for seed in range(3)]
+    futures = [engine.submit(Request(prompt=of_label(0), seed=seed)) for seed in range(3)]
     drain(engine, *futures)
     served = [(future.result().request.schedule, future.result().request.shed_from) for future in futures]
     assert served == [("mixed", ""), ("mixed", ""), ("half", "mixed")]
-    (half,) = run(engine_with(), Request(label=0, seed=2, schedule="half"))
+    (half,) = run(engine_with(), Request(prompt=of_label(0), seed=2, schedule="half"))
     assert torch.allclose(futures[2].result().images, half, atol=TOLERANCE)
 
 
 def test_once_little_waits_the_default_is_back(engine: Engine) -> None:
-    drain(engine, *(engine.submit(Request(label=0, seed=seed)) for seed in range(3)))
-    future = engine.submit(Request(label=0, seed=3))
+    drain(engine, *(engine.submit(Request(prompt=of_label(0), seed=seed)) for seed in range(3)))
+    future = engine.submit(Request(prompt=of_label(0), seed=3))
     drain(engine, future)
     assert future.result().request.schedule == "mixed"
 
@@ -43,15 +44,15 @@ def test_once_little_waits_the_default_is_back(engine: Engine) -> None:
 def test_who_named_a_schedule_or_wants_to_depend_on_nobody_is_spared(
     engine: Engine, options: dict[str, object]
 ) -> None:
-    crowd = [engine.submit(Request(label=0, seed=seed)) for seed in range(3)]
-    future = engine.submit(Request(label=0, seed=9, **options))  # type: ignore[arg-type]
+    crowd = [engine.submit(Request(prompt=of_label(0), seed=seed)) for seed in range(3)]
+    future = engine.submit(Request(prompt=of_label(0), seed=9, **options))  # type: ignore[arg-type]
     drain(engine, future, *crowd)
     assert (future.result().request.schedule, future.result().request.shed_from) == ("mixed", "")
 
 
 def test_nothing_is_shed_unless_it_is_asked_for(engine_with: EngineFactory) -> None:
     engine = engine_with(Limits(batch=1), costs=StepCosts(COSTS))
-    futures = [engine.submit(Request(label=0, seed=seed)) for seed in range(5)]
+    futures = [engine.submit(Request(prompt=of_label(0), seed=seed)) for seed in range(5)]
     drain(engine, *futures)
     assert {future.result().request.schedule for future in futures} == {"mixed"}
 

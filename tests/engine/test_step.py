@@ -13,7 +13,7 @@ from diffes.router import route
 from diffes.sampling import SAMPLERS
 from tests.engine.conftest import STEPS, EngineFactory, MemoryBackend
 from tests.engine.driving import MIXED, TOLERANCE, drain, run
-from tests.prompting import labelled
+from tests.prompting import labelled, of_label
 
 
 def test_a_mixed_batch_gives_every_request_what_it_gets_alone(engine_with: EngineFactory) -> None:
@@ -41,9 +41,9 @@ def test_an_image_is_the_rollout_of_its_seed(
 ) -> None:
     bundle = sampled_by(bundle, sampler)
     engine = Engine(bundle, backend)
-    company = [engine.submit(Request(label=1, seed=i)) for i in range(3)]
+    company = [engine.submit(Request(prompt=of_label(1), seed=i)) for i in range(3)]
     engine.step()
-    future = engine.submit(Request(label=2, seed=11, guidance=3.0))
+    future = engine.submit(Request(prompt=of_label(2), seed=11, guidance=3.0))
     drain(engine, future, *company)
     schedule, path = bundle.schedule(), bundle.trajectory(STEPS)
     plans = [schedule.stages[schedule.stage_index(t)].blocks for t in path.timesteps]
@@ -62,26 +62,26 @@ def sampled_by(bundle: Bundle, class_name: str) -> Bundle:
 
 
 def test_n_images_are_n_requests_with_following_seeds(engine_with: EngineFactory) -> None:
-    (images,) = run(engine_with(), Request(label=4, seed=20, images=5))
-    singles = run(engine_with(), *(Request(label=4, seed=20 + j) for j in range(5)))
+    (images,) = run(engine_with(), Request(prompt=of_label(4), seed=20, images=5))
+    singles = run(engine_with(), *(Request(prompt=of_label(4), seed=20 + j) for j in range(5)))
     assert torch.allclose(images, torch.cat(singles), atol=TOLERANCE)
 
 
 def test_images_keep_their_order_when_they_finish_in_several_batches(engine_with: EngineFactory) -> None:
-    (narrow,) = run(engine_with(Limits(batch=2)), Request(label=4, seed=20, images=5))
-    (wide,) = run(engine_with(Limits(batch=8)), Request(label=4, seed=20, images=5))
+    (narrow,) = run(engine_with(Limits(batch=2)), Request(prompt=of_label(4), seed=20, images=5))
+    (wide,) = run(engine_with(Limits(batch=8)), Request(prompt=of_label(4), seed=20, images=5))
     assert torch.allclose(narrow, wide, atol=TOLERANCE)
 
 
 def test_guidance_one_runs_no_unconditional_rows(engine_with: EngineFactory, backend: MemoryBackend) -> None:
-    run(engine_with(), Request(label=0, seed=0, guidance=1.0))
+    run(engine_with(), Request(prompt=of_label(0), seed=0, guidance=1.0))
     assert [rows for _, rows in backend.calls] == [1] * STEPS
 
 
 @pytest.mark.parametrize("guidance", [1.0, 3.0])
 def test_what_a_prompt_is_encoded_to_is_in_every_step_of_its_images(bundle: Bundle, guidance: float) -> None:
     engine, alone = Engine(bundle, FakeBackend()), FakeBackend()  # which has nothing of the label but a constant
-    asked = [engine.submit(Request(label=label, seed=label, guidance=guidance)) for label in (7, 2)]
+    asked = [engine.submit(Request(prompt=of_label(label), seed=label, guidance=guidance)) for label in (7, 2)]
     drain(engine, *asked)
     path = bundle.trajectory(STEPS)
     keys = route(bundle.schedule(), bundle.subgraph_of, path).subgraphs

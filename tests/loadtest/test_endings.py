@@ -13,6 +13,7 @@ import diffes.engine.observer as engine
 from diffes.engine.request import Origin, ResolvedRequest, StageTiming, Timings
 from diffes.serving.logs import Formatter, log_ending
 from loadtest.endings import Ending, read_endings
+from tests.prompting import of_label
 
 RUN = "lt-1.1"
 seconds = st.floats(0, 1e6)
@@ -35,7 +36,7 @@ def ended(
     name: str, outcome: engine.Outcome = "done", reason: str = "", timings: Timings = TIMES, request_id: str = "img-1"
 ) -> engine.Ending:
     request = ResolvedRequest(
-        label=0,
+        prompt=of_label(0),
         seed=0,
         images=1,
         steps=4,

@@ -14,7 +14,9 @@ from pydantic import ValidationError
 
 from diffes.engine.request import MAX_SEED
 from diffes.serving.schema import GenerateBody
+from diffes.wording import ClassNames
 from loadtest.mix import DEFAULT, Asked, Mix
+from tests.prompting import labelled
 
 DRAWS = 4000
 LABELS = 10
@@ -132,8 +134,8 @@ def test_other_random_numbers_give_others() -> None:
 def test_the_service_takes_every_body_as_it_was_meant(mix: Mix, seed: int) -> None:
     for asked in drawn(mix, seed, count=5):
         body = GenerateBody.parse(json.dumps(asked.body()).encode())
-        meant = body.request([f"class {index}" for index in range(LABELS)], "id")
-        assert (meant.label, meant.seed, meant.images) == (asked.label, asked.seed, asked.images)
+        meant = body.request(ClassNames([f"class {index}" for index in range(LABELS)], labelled(*range(LABELS))), "id")
+        assert (meant.prompt.wanted["labels"], meant.seed, meant.images) == (asked.label, asked.seed, asked.images)
         assert (meant.steps, meant.schedule, meant.guidance) == (asked.steps, asked.schedule, asked.guidance)
         assert (meant.timeout, meant.deterministic) == (asked.timeout, asked.deterministic)
         assert meant.previews == asked.previews

@@ -35,6 +35,7 @@ from tests.loadtest.answers import after, refuse
 from tests.loadtest.callers import asking, one
 from tests.loadtest.server import Script, serving
 from tests.loadtest.trials import row
+from tests.prompting import of_label
 
 ALLOWED = Tolerance(0.5, 2)
 
@@ -199,8 +200,8 @@ def test_a_bundle_s_references_are_what_its_engine_answers_in_any_company(
     tiny_bundle: Bundle, made: list[Pixels]
 ) -> None:
     engine = Engine(tiny_bundle, open_backend("onnxruntime", tiny_bundle, "cpu"))
-    futures = [engine.submit(Request(**want._asdict())) for want in WANTED]
-    pair = engine.submit(Request(label=0, seed=5, images=2, steps=4, schedule="dense"))
+    futures = [engine.submit(want.request(tiny_bundle)) for want in WANTED]
+    pair = engine.submit(Request(prompt=of_label(0), seed=5, images=2, steps=4, schedule="dense"))
     engine.start()
     try:
         images = [np.asarray(to_image(future.result().images[0])) for future in futures]

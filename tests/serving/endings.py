@@ -2,6 +2,7 @@
 
 from diffes.engine.observer import Ending, Outcome
 from diffes.engine.request import Origin, ResolvedRequest, StageTiming, Timings
+from tests.prompting import of_label
 
 STAGES = (
     StageTiming(stage=0, subgraph="step0", steps=2, seconds=0.2, mean_batch=1.0, began=0.5, ended=0.8),
@@ -12,7 +13,7 @@ STAGES = (
 def ending(outcome: Outcome = "done", reason: str = "", **origin: object) -> Ending:
     """A request of 2 s: half a second in the queue, two stages from 0.5 and 1.0 s, decoded from 1.3 s on."""
     request = ResolvedRequest(
-        label=8,
+        prompt=of_label(8),
         seed=2**32 - 1,
         images=1,
         steps=4,

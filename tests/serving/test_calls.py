@@ -9,6 +9,7 @@ from starlette.types import Message
 
 from diffes.engine.request import Request
 from diffes.serving.calls import Followed, answer_of
+from tests.prompting import of_label
 from tests.serving.conftest import Warm
 from tests.serving.waiting import wait_for
 
@@ -22,11 +23,11 @@ async def _silent() -> Message:
 
 def answered(idle: Warm) -> Coroutine[Any, Any, object]:
     http = HttpRequest({"type": "http", "method": "POST", "path": "/generate", "headers": []}, _silent)
-    return answer_of(http, idle.engine, Request(label=0, seed=1))
+    return answer_of(http, idle.engine, Request(prompt=of_label(0), seed=1))
 
 
 def followed(idle: Warm) -> Coroutine[Any, Any, object]:
-    return Followed.submitted(idle.engine, Request(label=0, seed=1))
+    return Followed.submitted(idle.engine, Request(prompt=of_label(0), seed=1))
 
 
 @pytest.mark.parametrize("ask", [answered, followed])

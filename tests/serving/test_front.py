@@ -21,11 +21,12 @@ from diffes.serving.front import Front
 from diffes.serving.front_metrics import FrontMetrics
 from diffes.serving.settings import Settings
 from diffes.serving.workers.place import Place
+from tests.prompting import of_label
 from tests.serving.waiting import wait_for
 
 Make = Callable[..., Front]
 
-LONG = Request(label=0, seed=0, images=16, steps=1000, id="img-1-long")
+LONG = Request(prompt=of_label(0), seed=0, images=16, steps=1000, id="img-1-long")
 
 wait_long = partial(wait_for, seconds=60)
 
@@ -36,6 +37,7 @@ from diffes.serving.front import Front
 from diffes.serving.front_metrics import FrontMetrics
 from diffes.serving.settings import Settings
 from diffes.serving.workers.place import Place
+from tests.prompting import of_label
 
 front = Front(Settings.from_environment(), FrontMetrics(), Place(Path(sys.argv[1]), 1, 1))
 front.start()
@@ -87,7 +89,7 @@ def wait_for_another(front: Front, than: psutil.Process) -> None:
 
 
 def generate(front: Front) -> Result:
-    return front.served().engine.submit(Request(label=1, seed=1, steps=2)).result(timeout=30)
+    return front.served().engine.submit(Request(prompt=of_label(1), seed=1, steps=2)).result(timeout=30)
 
 
 def test_it_serves_once_its_engine_is_warm_and_answers_what_is_inside_before_both_end(
@@ -105,7 +107,7 @@ def test_it_serves_once_its_engine_is_warm_and_answers_what_is_inside_before_bot
     assert result.images.shape == (1, 3, *tiny_bundle.image_size)
     assert result.images.flatten().std() > 0
 
-    inside = front.served().engine.submit(Request(label=0, seed=0, images=4))
+    inside = front.served().engine.submit(Request(prompt=of_label(0), seed=0, images=4))
     engine = process_of(front)
     front.close()
     assert inside.result(timeout=0).images.shape[0] == 4

@@ -20,6 +20,7 @@ from diffes.bundle import Bundle
 from diffes.engine.request import Request
 from diffes.serving.app import create_app
 from diffes.serving.keys import Keys
+from tests.prompting import of_label
 from tests.service import Service, free_port, start
 from tests.serving.conftest import Warm
 from tests.serving.waiting import wait_for
@@ -249,7 +250,7 @@ def test_a_full_queue_is_told_with_when_to_come_back(
 ) -> None:
     tab.goto(address)
     for _ in range(2):
-        idle.engine.submit(Request(label=0, seed=0))
+        idle.engine.submit(Request(prompt=of_label(0), seed=0))
     generate(tab)
     expect(tab.locator("#notice")).to_contain_text(re.compile(r"^429: .*Try again in \d+ s\."))
     expected_failures(complaints, 429)

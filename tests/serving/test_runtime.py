@@ -22,6 +22,7 @@ from diffes.serving.settings import Settings
 from diffes.serving.warmup import warm_rows, warm_up
 from diffes.serving.workers.loads import Duty
 from diffes.serving.workers.place import Place
+from tests.prompting import of_label
 
 
 class GatedBackend(FakeBackend):
@@ -78,7 +79,12 @@ def test_it_is_not_ready_until_everything_has_run_once(
     assert duty.is_ready
     warmed = {(call.subgraph, call.rows) for call in fake.calls if call.method == "denoise"}
     assert warmed == {(subgraph.id, rows) for subgraph in bundle.manifest.subgraphs for rows in warm_rows(2)}
-    assert engine_of(runtime).submit(Request(label=0, seed=0)).result(timeout=10).images.shape == (1, 3, 8, 8)
+    assert engine_of(runtime).submit(Request(prompt=of_label(0), seed=0)).result(timeout=10).images.shape == (
+        1,
+        3,
+        8,
+        8,
+    )
     runtime.close()
 
 
@@ -103,7 +109,7 @@ def test_closing_frees_the_backend_and_refuses_what_comes_later(
     assert fake.closed
     assert not duty.is_ready
     with pytest.raises(Closed):
-        engine_of(runtime).submit(Request(label=0, seed=0))
+        engine_of(runtime).submit(Request(prompt=of_label(0), seed=0))
 
 
 def test_who_is_told_to_refuse_while_it_warms_up_never_gets_ready(

@@ -19,6 +19,7 @@ from diffes.serving.runtime import Runtime
 from diffes.serving.settings import Settings
 from diffes.serving.watchdog import Watchdog
 from diffes.serving.workers.place import Place
+from tests.prompting import of_label
 from tests.serving.waiting import wait_for
 
 
@@ -74,7 +75,7 @@ def test_an_engine_that_hangs_in_a_step_ends_the_process(
     runtime: Runtime, fake: HangingBackend, reasons: Queue[str]
 ) -> None:
     fake.hangs = True
-    own_engine(runtime).submit(Request(label=0, seed=0))
+    own_engine(runtime).submit(Request(prompt=of_label(0), seed=0))
     assert "its engine hangs" in reasons.get(timeout=10)
     fake.gate.set()
 
@@ -82,7 +83,7 @@ def test_an_engine_that_hangs_in_a_step_ends_the_process(
 def test_an_engine_that_works_or_waits_does_not(runtime: Runtime, reasons: Queue[str]) -> None:
     engine = own_engine(runtime)
     for seed in range(3):
-        engine.submit(Request(label=0, seed=seed)).result(timeout=10)
+        engine.submit(Request(prompt=of_label(0), seed=seed)).result(timeout=10)
     wait_for(lambda: engine.heartbeat == 0)
     threading.Event().wait(0.5)
     assert reasons.empty()
@@ -103,7 +104,7 @@ def test_what_is_not_done_within_the_time_to_drain_is_told_to_be_sent_again(
     runtime: Runtime, fake: HangingBackend
 ) -> None:
     fake.hangs = True
-    future = own_engine(runtime).submit(Request(label=0, seed=0))
+    future = own_engine(runtime).submit(Request(prompt=of_label(0), seed=0))
     assert fake.inside.wait(timeout=10)
     closing = threading.Thread(target=runtime.close)
     closing.start()
@@ -115,7 +116,7 @@ def test_what_is_not_done_within_the_time_to_drain_is_told_to_be_sent_again(
 
 
 def test_what_is_done_within_the_time_to_drain_is_answered(runtime: Runtime) -> None:
-    futures = [own_engine(runtime).submit(Request(label=0, seed=seed)) for seed in range(2)]
+    futures = [own_engine(runtime).submit(Request(prompt=of_label(0), seed=seed)) for seed in range(2)]
     runtime.refuse()
     assert all(future.result(timeout=10) for future in futures)
     runtime.close()

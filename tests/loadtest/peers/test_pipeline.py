@@ -17,6 +17,7 @@ from tests.bundles import tiny_vae
 from tests.conftest import LABELS, tiny_dit
 from tests.loadtest.peers.conftest import exported
 from tests.loadtest.peers.dense import dense_levels, distance, levels_of
+from tests.prompting import of_label
 
 ROUNDING = 1  # grey levels
 ASKED = [(8, 3, 20, 1.5), (0, 2**32 - 1, 7, 4.0), (9, 0, 20, 1.0)]  # label, seed, steps, guidance
@@ -60,7 +61,7 @@ def change_index(folder: Path, **changes: object) -> None:
 def test_an_image_is_the_one_of_the_dense_schedule(
     pixels: Pipeline, dense_bundle: Bundle, label: int, seed: int, steps: int, guidance: float
 ) -> None:
-    request = Request(label=label, seed=seed, steps=steps, guidance=guidance, schedule="dense")
+    request = Request(prompt=of_label(label), seed=seed, steps=steps, guidance=guidance, schedule="dense")
     (expected,) = dense_levels(dense_bundle, request)
     image = pixels.image(label, seed, steps, guidance)
     assert distance(levels_of(image), expected) <= ROUNDING
@@ -70,7 +71,9 @@ def test_an_image_is_the_one_of_the_dense_schedule(
 def test_so_it_is_behind_a_decoder(
     latent_folder: Path, latent_bundle: Bundle, label: int, seed: int, steps: int, guidance: float
 ) -> None:
-    (expected,) = dense_levels(latent_bundle, Request(label=label, seed=seed, steps=steps, guidance=guidance))
+    (expected,) = dense_levels(
+        latent_bundle, Request(prompt=of_label(label), seed=seed, steps=steps, guidance=guidance)
+    )
     image = Pipeline(latent_folder).image(label, seed, steps, guidance)
     assert image.size == (16, 16)
     assert distance(levels_of(image), expected) <= ROUNDING

@@ -22,6 +22,7 @@ from loadtest.peers.start import PEERS, PeerName, start_peer
 from loadtest.service import Service
 from tests.conftest import LABELS
 from tests.loadtest.peers.dense import Levels, dense_levels, distance, levels_of
+from tests.prompting import of_label
 
 WRONG: list[Any] = [
     {"label": 10, "seed": 0},
@@ -73,7 +74,7 @@ def images_of(answer: Mapping[str, Any]) -> list[Levels]:
 
 
 def test_both_make_the_images_of_the_dense_schedule(services: Mapping[PeerName, Service], dense_bundle: Bundle) -> None:
-    expected = dense_levels(dense_bundle, Request(label=8, seed=3, images=2, schedule="dense"))
+    expected = dense_levels(dense_bundle, Request(prompt=of_label(8), seed=3, images=2, schedule="dense"))
     body = {"label": 8, "seed": 3, "n": 2, "response": "json"}
     answers = {name: asked(service, body) for name, service in services.items()}
     assert answers["fastapi"]["images"] == answers["bentoml"]["images"]
@@ -82,7 +83,7 @@ def test_both_make_the_images_of_the_dense_schedule(services: Mapping[PeerName, 
 
 
 def test_steps_and_guidance_are_taken(service: Service, dense_bundle: Bundle) -> None:
-    request = Request(label=2, seed=9, steps=5, guidance=3.0, schedule="dense")
+    request = Request(prompt=of_label(2), seed=9, steps=5, guidance=3.0, schedule="dense")
     answer = asked(service, {"label": 2, "seed": 9, "steps": 5, "guidance": 3, "schedule": "dense"})
     assert (answer["steps"], answer["guidance"], answer["schedule"]) == (5, 3.0, "dense")
     (dense,), (image,) = dense_levels(dense_bundle, request), images_of(answer)

@@ -21,6 +21,7 @@ from diffes.serving.workers.loads import Duty
 from diffes.serving.workers.place import Place
 from tests.engine.conftest import STEPS, MemoryBackend, bundle, model
 from tests.engine.driving import TOLERANCE
+from tests.prompting import of_label
 from tests.serving.waiting import wait_for
 
 __all__ = ["bundle", "model"]
@@ -84,20 +85,20 @@ def workers(bundle: Bundle, model: PrunedModel, tmp_path: Path) -> Iterator[tupl
 def held(worker: Worker) -> Future[Result]:
     """Something that its engine is busy with until its gate opens."""
     worker.gate.clear()
-    return worker.all.submit(Request(label=0, seed=0, id=new_id(1)))
+    return worker.all.submit(Request(prompt=of_label(0), seed=0, id=new_id(1)))
 
 
 def elsewhere(one: Worker, two: Worker) -> tuple[Future[Result], Future[Result], str]:
     """Two requests that the first worker is asked for; the second of them is placed on the other, and its id."""
     first, there = held(one), new_id(1)
     two.gate.clear()
-    second = one.all.submit(Request(label=1, seed=1, id=there))
+    second = one.all.submit(Request(prompt=of_label(1), seed=1, id=there))
     return first, second, there
 
 
 def test_requests_that_come_to_one_worker_are_served_by_both(workers: tuple[Worker, Worker]) -> None:
     one, two = workers
-    futures = [one.all.submit(Request(label=0, seed=seed, id=new_id(1))) for seed in range(4)]
+    futures = [one.all.submit(Request(prompt=of_label(0), seed=seed, id=new_id(1))) for seed in range(4)]
     assert all(future.result(timeout=30) for future in futures)
     assert one.backend.calls
     assert two.backend.calls
@@ -109,7 +110,7 @@ def test_images_are_the_same_wherever_they_are_made(workers: tuple[Worker, Worke
     one.gate.set()
     two.gate.set()
     first.result(timeout=30)
-    alone = one.own.submit(Request(label=1, seed=1)).result(timeout=30)
+    alone = one.own.submit(Request(prompt=of_label(1), seed=1)).result(timeout=30)
     there = second.result(timeout=30)
     assert torch.allclose(there.images, alone.images, atol=TOLERANCE)
     assert there.request.id.startswith("img-1-")
@@ -120,7 +121,7 @@ def test_steps_and_previews_elsewhere_are_heard_here(workers: tuple[Worker, Work
     one, two = workers
     held(one)
     heard: list[Progress | Preview] = []
-    asked = Request(label=1, seed=1, previews=1, id=new_id(1))
+    asked = Request(prompt=of_label(1), seed=1, previews=1, id=new_id(1))
     one.all.submit(asked, heard.append).result(timeout=30)
     assert [event.step for event in heard if isinstance(event, Progress)] == list(range(1, STEPS + 1))
     (preview,) = (event for event in heard if isinstance(event, Preview))
@@ -159,26 +160,26 @@ def test_a_worker_that_warms_up_has_the_others_serve_what_it_is_asked_for(
     one, two = workers
     three = Engines(entered(tmp_path)(3), bundle, Limits(), lambda: None)
     assert three.ready == {1, 2}
-    futures = [three.submit(Request(label=0, seed=seed)) for seed in range(4)]
+    futures = [three.submit(Request(prompt=of_label(0), seed=seed)) for seed in range(4)]
     assert all(future.result(timeout=30) for future in futures)
     assert one.backend.calls
     assert two.backend.calls
     with pytest.raises(InvalidInput):
-        three.submit(Request(label=-1, seed=0))
+        three.submit(Request(prompt=of_label(0), seed=-1))
     with pytest.raises(InvalidInput):
-        three.submit(Request(label=0, seed=0, steps=0))
+        three.submit(Request(prompt=of_label(0), seed=0, steps=0))
     assert not three.cancel(new_id(3))
     for worker in workers:
         worker.duty.ready(yes=False)
     assert not three.ready
     with pytest.raises(NotReady, match="expected an engine that serves, found none"):
-        three.submit(Request(label=0, seed=0))
+        three.submit(Request(prompt=of_label(0), seed=0))
     three.close(limit=1)
 
 
 def test_what_was_placed_counts_as_what_the_engine_says_it_takes(workers: tuple[Worker, Worker]) -> None:
     one, two = workers
-    asked = Request(label=0, seed=0, id=new_id(1))
+    asked = Request(prompt=of_label(0), seed=0, id=new_id(1))
     one.gate.clear()
     one.all.submit(asked)
     assert one.all._loads._mine[0] == pytest.approx(two.own.work(asked))
@@ -187,7 +188,7 @@ def test_what_was_placed_counts_as_what_the_engine_says_it_takes(workers: tuple[
 
 def test_what_is_wrong_with_a_request_is_said_at_once(workers: tuple[Worker, Worker]) -> None:
     one, _ = workers
-    for wrong in (Request(label=-1, seed=0), Request(label=0, seed=0, steps=0)):
+    for wrong in (Request(prompt=of_label(0), seed=-1), Request(prompt=of_label(0), seed=0, steps=0)):
         with pytest.raises(InvalidInput):
             one.all.submit(wrong)
     assert one.all._loads.assign(1.0) == 1  # as free as before
@@ -197,7 +198,7 @@ def test_a_refusal_elsewhere_is_a_refusal_here(workers: tuple[Worker, Worker]) -
     one, two = workers
     held(one)
     with pytest.raises(Overloaded) as refusal:
-        one.all.submit(Request(label=0, seed=0, timeout=0.5, id=new_id(1)))
+        one.all.submit(Request(prompt=of_label(0), seed=0, timeout=0.5, id=new_id(1)))
     assert refusal.value.reason == "deadline"
     assert refusal.value.retry_after == 0  # the other has nothing to do
     assert one.all._loads.assign(1.0) == 2  # nothing stays placed there
@@ -214,7 +215,7 @@ def test_an_engine_that_fails_elsewhere_says_why_here(workers: tuple[Worker, Wor
     two.backend.before = fail
     held(one)
     with pytest.raises(EngineError, match="the decoder failed"):
-        one.all.submit(Request(label=0, seed=0, id=new_id(1))).result(timeout=30)
+        one.all.submit(Request(prompt=of_label(0), seed=0, id=new_id(1))).result(timeout=30)
 
 
 def test_when_a_worker_is_lost_its_requests_end_in_an_error_and_the_others_go_on(
@@ -226,7 +227,7 @@ def test_when_a_worker_is_lost_its_requests_end_in_an_error_and_the_others_go_on
     with pytest.raises(Lost, match="engine 2 ended before the request was done.* Send it again"):
         second.result(timeout=30)
     wait_for(lambda: one.lost == 1)
-    third = one.all.submit(Request(label=0, seed=2, id=new_id(1)))  # though the other has less to do
+    third = one.all.submit(Request(prompt=of_label(0), seed=2, id=new_id(1)))  # though the other has less to do
     one.gate.set()
     assert first.result(timeout=30)
     assert third.result(timeout=30)
@@ -239,7 +240,7 @@ def test_a_worker_that_closes_sends_what_it_still_can_and_gets_no_more(workers: 
     closing = threading.Thread(target=two.close)
     closing.start()
     wait_for(lambda: not two.duty.is_ready)
-    here = one.all.submit(Request(label=0, seed=3, id=new_id(1)))
+    here = one.all.submit(Request(prompt=of_label(0), seed=3, id=new_id(1)))
     two.gate.set()
     assert second.result(timeout=30)
     closing.join(timeout=30)
@@ -253,7 +254,7 @@ def test_a_worker_that_is_about_to_end_has_the_others_serve_what_it_is_asked_for
 ) -> None:
     one, two = workers
     one.duty.ready(yes=False)
-    assert one.all.submit(Request(label=0, seed=0)).result(timeout=30)
+    assert one.all.submit(Request(prompt=of_label(0), seed=0)).result(timeout=30)
     assert two.backend.calls
     assert not one.backend.calls
 
@@ -261,7 +262,7 @@ def test_a_worker_that_is_about_to_end_has_the_others_serve_what_it_is_asked_for
 def test_when_an_engine_has_stopped_its_own_worker_has_the_others_serve(workers: tuple[Worker, Worker]) -> None:
     one, two = workers
     one.own.close()
-    assert one.all.submit(Request(label=0, seed=0)).result(timeout=30)
+    assert one.all.submit(Request(prompt=of_label(0), seed=0)).result(timeout=30)
     assert two.backend.calls
 
 
@@ -294,7 +295,7 @@ def test_many_threads_at_once_get_all_their_answers(workers: tuple[Worker, Worke
         def submit() -> None:
             while (which, seed) not in answers:
                 try:
-                    request = Request(label=0, seed=seed, id=new_id(which + 1))
+                    request = Request(prompt=of_label(0), seed=seed, id=new_id(which + 1))
                     answers[which, seed] = workers[which].all.submit(request).result(timeout=30)
                 except Overloaded:
                     threading.Event().wait(0.01)
