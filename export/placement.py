@@ -28,6 +28,7 @@ _DIRECT = frozenset(
         "Mul",
         "GroupNormalization",
         "InstanceNormalization",
+        "LayerNormalization",
     }
 )
 ONNX_TYPES = {

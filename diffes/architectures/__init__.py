@@ -3,12 +3,14 @@
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from diffes.architectures.base import Architecture, PrunableLayer
+from diffes.architectures.base import Architecture, PrunableLayer, constants_of, encoded_by
 from diffes.architectures.dit import DiT
+from diffes.architectures.unet import UNet
 from diffes.errors import CheckpointError
 
 _FAMILIES: dict[str, Callable[[Mapping[str, Any]], Architecture]] = {
     "DiTTransformer2DModel": DiT.from_config,
+    "UNet2DConditionModel": UNet.from_config,
 }
 
 
@@ -23,4 +25,4 @@ def architecture_for(class_name: str, config: Mapping[str, Any]) -> Architecture
     return _FAMILIES[class_name](config)
 
 
-__all__ = ["Architecture", "PrunableLayer", "architecture_for"]
+__all__ = ["Architecture", "PrunableLayer", "architecture_for", "constants_of", "encoded_by"]

@@ -5,14 +5,15 @@ ordering is a permutation of that axis and every level is a prefix of it. Nothin
 family by name.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, Protocol
 
+import torch
 from torch import Tensor, nn
 
 from diffes.errors import CheckpointError
-from diffes.prompts import Prompts, Rows, RowSpec
+from diffes.prompts import Encoded, Prompts, Rows, RowSpec
 from diffes.schedule import BlockPlan, StagePlan
 
 UnitKind = Literal["heads", "channels"]
@@ -26,7 +27,9 @@ class PrunableLayer:
 
     `sliced` tensors lead with `units` equal groups of rows (pruned on their output side) and read the layer's entry,
     `entry` values wide. `projection` is stored [units * width, outputs] (pruned on its input side): `width` of its
-    rows read one unit. `bias` is the projection's. An image has `rows` of these rows.
+    rows read one unit. `bias` is the projection's. An image has `rows` of these rows. `ordered` tensors lead with the
+    same units, but are no part of a step: they are permuted with the others and never cut. `norm` tensors make the
+    entry and are read whole, by this layer alone: not at all where nothing asks for the entry.
     """
 
     block: int
@@ -39,6 +42,8 @@ class PrunableLayer:
     entry: int
     outputs: int
     rows: int
+    ordered: tuple[str, ...] = ()
+    norm: tuple[str, ...] = ()
 
     @property
     def left(self) -> str:
@@ -63,7 +68,7 @@ class Denoiser(Protocol):
     it is called with (projection name, the projection's input [rows, units * width], the layer's entry [rows, entry])
     for every prunable layer. Where the weights hold a layer's factors `left` and `right`, entry @ left @ right is
     added to its output, skipped or not.
-    If `entry` is set, it is called with (block, its input) for every block: what `resume` goes on from.
+    If `entry` is set, it is called with (block, what it meets) for every block: what `resume` goes on from.
     """
 
     tap: "Tap | None"
@@ -71,8 +76,8 @@ class Denoiser(Protocol):
 
     def __call__(self, latents: Tensor, **conditions: Tensor) -> Tensor: ...
 
-    def resume(self, first: int, hidden: Tensor, /, **conditions: Tensor) -> Tensor:
-        """The prediction of a step whose block `first` gets `hidden`: blocks before it are not run."""
+    def resume(self, first: int, met: Any, /, **conditions: Tensor) -> Tensor:
+        """The prediction of a step whose block `first` meets this: blocks before it are not run."""
 
 
 class Tap(Protocol):
@@ -82,9 +87,9 @@ class Tap(Protocol):
 
 
 class Entry(Protocol):
-    """Sees the input of every block."""
+    """Sees what every block meets: its input, and what else is on the way."""
 
-    def __call__(self, block: int, hidden: Tensor) -> None: ...
+    def __call__(self, block: int, met: Any, /) -> None: ...
 
 
 class Architecture(Protocol):
@@ -115,7 +120,10 @@ class Architecture(Protocol):
         """diffusers' state dict in this family's own names and layouts, tensors shared where possible."""
 
     def step_weights(self) -> tuple[str, ...]:
-        """Names the denoiser reads; the other converted tensors belong to the condition."""
+        """Names the denoiser reads."""
+
+    def encoder_weights(self) -> tuple[str, ...]:
+        """Names the encoder reads, none without one. What neither reads of the converted belongs to the condition."""
 
     def denoiser(self, plan: StagePlan, weights: Weights) -> nn.Module:
         """The `Denoiser` of a stage plan on tensors already cut to it.
@@ -124,6 +132,9 @@ class Architecture(Protocol):
         every plan that skips the same halves.
         """
 
+    def encoder(self, weights: Weights) -> nn.Module | None:
+        """forward(**prompts, each [P, ...]) -> a tuple of features, then constants; None if prompts are features."""
+
     def condition(self, weights: Weights) -> nn.Module:
         """forward(timesteps [N] float32, **features, each [N, ...]) -> tuple of conditions, each [N, ...]."""
 
@@ -131,16 +142,64 @@ class Architecture(Protocol):
         """Names of the conditions, in the order the condition module returns them."""
 
     def condition_shapes(self) -> dict[str, tuple[int, ...]]:
-        """Shape of each condition without its leading row axis."""
+        """Shape of each condition of a step without its leading row axis: the encoder's constants, then those."""
 
-    def diffusers_inputs(self, timesteps: Tensor, features: Rows) -> dict[str, Tensor]:
-        """What diffusers' model of this family takes beside latents: of timesteps [B] float32, features [B, ...]."""
+    def diffusers_inputs(self, timesteps: Tensor, prompts: Rows) -> dict[str, Any]:
+        """What diffusers' model of this family takes beside latents: of timesteps [B] float32, prompts [B, ...]."""
 
     def macs(self, plan: StagePlan) -> int:
         """Multiply-accumulates of one row of one step (matmuls and attention; no condition, no compensation)."""
 
     def parameters(self, plan: StagePlan) -> int:
         """Numbers the denoiser of a plan reads (no condition, no compensation)."""
+
+
+def constants_of(architecture: Architecture) -> tuple[str, ...]:
+    """Names of the conditions that the encoder gives."""
+    of_timesteps = architecture.condition_names()
+    return tuple(name for name in architecture.condition_shapes() if name not in of_timesteps)
+
+
+def encoded_by(architecture: Architecture, encoder: nn.Module | None, prompts: Rows) -> Encoded:
+    """What the encoder makes of prompts; without one they are their own features."""
+    if encoder is None:
+        return Encoded(prompts)
+    features, outputs = architecture.features(), encoder(**prompts)
+    constants = zip(constants_of(architecture), outputs[len(features) :], strict=True)
+    return Encoded(dict(zip(features, outputs, strict=False)), dict(constants))
+
+
+def branch_offset(entry: Tensor, layer: Any) -> Tensor:
+    """What is added to a projection: its bias [D], with compensation's factors also entry @ left @ right, [rows, D]."""
+    bias: Tensor = layer.bias
+    if "left" not in layer._parameters:
+        return bias
+    return torch.addmm(bias, entry @ layer.left, layer.right)
+
+
+def taken_whole(
+    state: Weights, convert: Callable[[dict[str, Tensor]], dict[str, Tensor]], shapes: Mapping[str, tuple[int, ...]]
+) -> dict[str, Tensor]:
+    """What `convert` makes of a state dict by taking every tensor out of it; CheckpointError for a tensor that is
+    missing, left over or of another shape than `shapes` says.
+    """
+    left = dict(state)
+    try:
+        converted = convert(left)
+    except KeyError as error:
+        raise CheckpointError(
+            "checkpoint lacks a tensor", expected=error.args[0], found=f"{len(state)} others"
+        ) from error
+    except RuntimeError as error:  # how torch refuses a view
+        raise CheckpointError("checkpoint does not fit its config", found=error) from error
+    if left:
+        raise CheckpointError("checkpoint holds tensors its config does not name", found=", ".join(sorted(left)[:3]))
+    for name, shape in shapes.items():
+        if converted[name].shape != shape:
+            raise CheckpointError(
+                f"checkpoint does not fit its config at {name}", expected=shape, found=tuple(converted[name].shape)
+            )
+    return {name: tensor.contiguous() for name, tensor in converted.items()}
 
 
 def parameters_of(weights: Weights) -> nn.Module:

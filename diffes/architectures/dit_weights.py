@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from diffes.architectures.base import Weights
+from diffes.architectures.base import Weights, taken_whole
 from diffes.errors import CheckpointError
 
 if TYPE_CHECKING:
@@ -14,23 +14,7 @@ if TYPE_CHECKING:
 
 def convert(dit: "DiT", state: Weights) -> dict[str, Tensor]:
     """The converted tensors; CheckpointError for a tensor that is missing, left over or of a wrong shape."""
-    left = dict(state)
-    try:
-        converted = _converted(dit, left)
-    except KeyError as error:
-        raise CheckpointError(
-            "checkpoint lacks a tensor", expected=error.args[0], found=f"{len(state)} others"
-        ) from error
-    except RuntimeError as error:  # how torch refuses a view
-        raise CheckpointError("checkpoint does not fit its config", found=error) from error
-    if left:
-        raise CheckpointError("checkpoint holds tensors its config does not name", found=", ".join(sorted(left)[:3]))
-    for name, shape in _shapes(dit).items():
-        if converted[name].shape != shape:
-            raise CheckpointError(
-                f"checkpoint does not fit its config at {name}", expected=shape, found=tuple(converted[name].shape)
-            )
-    return {name: tensor.contiguous() for name, tensor in converted.items()}
+    return taken_whole(state, lambda left: _converted(dit, left), _shapes(dit))
 
 
 def _shapes(dit: "DiT") -> dict[str, tuple[int, ...]]:

@@ -53,6 +53,21 @@ def self_attention(qkv: Tensor, images: tuple[int, int], head_dim: int) -> Tenso
     return mixed
 
 
+def gated_gelu_linear(x: Tensor, hidden: tuple[Tensor, Tensor], gate: tuple[Tensor, Tensor]) -> Tensor:
+    """GEGLU: a linear map of x [M, K] times GELU of another, each its weight [N, K] and bias [N] → [M, N]."""
+    return plain.gated_gelu_linear(x, hidden, gate)
+
+
+def cross_attention(
+    queries: Tensor, text: Tensor, begins: tuple[int, int], images: tuple[int, int], head_dim: int
+) -> Tensor:
+    """Attention of each image to its text: queries [B*tokens, heads*d] → like them. `images` is (B, tokens).
+
+    text [B, T, all] holds keys and values; `begins` tells where those of as many heads as there are queries begin.
+    """
+    return plain.cross_attention(queries, text, begins, images, head_dim)
+
+
 def guided_advance(
     coefficients: Tensor, clip: float, x: Tensor, out: Tensor, before: Tensor, *, guided: bool
 ) -> Advanced:
@@ -111,6 +126,8 @@ __all__ = [
     "Advanced",
     "Branch",
     "Norm",
+    "cross_attention",
+    "gated_gelu_linear",
     "gated_norm",
     "gelu_linear",
     "guided_advance",

@@ -86,6 +86,35 @@ def self_attention(qkv: Tensor, images: tuple[int, int], head_dim: int) -> Tenso
     return mixed.transpose(1, 2).contiguous().view(rows * tokens, -1)
 
 
+def gated_gelu_linear(x: Tensor, hidden: tuple[Tensor, Tensor], gate: tuple[Tensor, Tensor]) -> Tensor:
+    """GEGLU (Shazeer 2020): a linear map of x times GELU of another, each its weight [N, K] and bias [N] → [M, N]."""
+    return F.linear(x, *hidden) * F.gelu(F.linear(x, *gate))
+
+
+def cross_attention(
+    queries: Tensor, text: Tensor, begins: tuple[int, int], images: tuple[int, int], head_dim: int
+) -> Tensor:
+    """Attention of each image to its text: queries [B*tokens, heads*d] → like them. `images` is (B, tokens).
+
+    text [B, T, all] holds keys and values; `begins` tells where those of as many heads as there are queries begin.
+    """
+    rows, tokens = images
+    q = queries.view(rows, tokens, -1, head_dim)
+    k, v = (first_columns(text[..., begin:], queries).view(rows, text.shape[1], -1, head_dim) for begin in begins)
+    mixed = F.scaled_dot_product_attention(q.transpose(1, 2), k.transpose(1, 2), v.transpose(1, 2))
+    return mixed.transpose(1, 2).contiguous().view(rows * tokens, -1)
+
+
+def first_columns(x: Tensor, like: Tensor) -> Tensor:
+    """x [B, T, N] → [B, T, K] of like [M, K]. A traced graph asks `like` for K, for it serves every K."""
+    if not torch.onnx.is_in_onnx_export():
+        return x[..., : like.shape[1]]
+    wide = torch.onnx.ops.symbolic("::Shape", (like,), {"start": 1, "end": 2}, dtype=torch.int64, shape=[1], version=15)
+    none, axis = torch.zeros(1, dtype=torch.int64), torch.full((1,), 2, dtype=torch.int64)
+    shape = (*x.shape[:2], like.shape[1])
+    return torch.onnx.ops.symbolic("::Slice", (x, none, wide, axis), dtype=x.dtype, shape=shape, version=13)
+
+
 def guided_advance(
     coefficients: Tensor, clip: float, x: Tensor, out: Tensor, before: Tensor, *, guided: bool
 ) -> Advanced:

@@ -5,9 +5,9 @@ from typing import Protocol
 
 from torch import Tensor
 
-from diffes.architectures import Architecture
+from diffes.architectures import Architecture, encoded_by
 from diffes.checkpoint import Checkpoint
-from diffes.prompts import Rows, WithoutEncoder, on_device
+from diffes.prompts import Encoded, Rows, on_device
 from diffes.pruning.moments import MomentAccumulator, Moments
 from diffes.pruning.spec import CalibrationSpec
 from diffes.rollout import initial_state, seeded_noise, step
@@ -17,17 +17,25 @@ from diffes.sampling import Trajectory, trajectory
 _SEED_OFFSET = 9 << 28
 
 
-class DenseModel(WithoutEncoder):
+class DenseModel:
     """The checkpoint's own dense denoiser with a tap, as a rollout wants it."""
 
     def __init__(self, architecture: Architecture, weights: Mapping[str, Tensor]) -> None:
+        self._architecture = architecture
         self._names = architecture.condition_names()
-        step_names = architecture.step_weights()
+        step_names, encoder_names = architecture.step_weights(), architecture.encoder_weights()
         self._device = next(iter(weights.values())).device
         self.denoiser = architecture.denoiser(architecture.dense, {name: weights[name] for name in step_names})
+        encoder = architecture.encoder({name: weights[name] for name in encoder_names})
+        self._encoder = None if encoder is None else encoder.to(self._device)
+        others = {*step_names, *encoder_names}
         self._condition = architecture.condition(
-            {name: tensor for name, tensor in weights.items() if name not in set(step_names)}
+            {name: tensor for name, tensor in weights.items() if name not in others}
         ).to(self._device)  # a condition may hold tables of its own
+
+    def encode(self, prompts: Rows) -> Encoded:
+        """Prompts [P, ...] → what is made of them once for all steps."""
+        return encoded_by(self._architecture, self._encoder, on_device(prompts, self._device))
 
     def condition(self, timesteps: Tensor, features: Rows) -> dict[str, Tensor]:
         """timesteps [N], features [N, ...] → each condition [N, ...]."""

@@ -9,9 +9,9 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor, nn
 
-from diffes.architectures import Architecture, PrunableLayer
+from diffes.architectures import Architecture, PrunableLayer, encoded_by
 from diffes.errors import ScheduleError
-from diffes.prompts import Rows, WithoutEncoder, on_device
+from diffes.prompts import Encoded, Rows, on_device
 from diffes.pruning.calibration import Calibration
 from diffes.pruning.compensation import LayerCompensation, LowRankCompensation
 from diffes.pruning.damping import Damping
@@ -24,7 +24,7 @@ from diffes.schedule import CompensationMode, StagePlan
 _MOST_DENOISERS = 256  # a search builds thousands, of some hundred kB each
 
 
-class PrunedModel(WithoutEncoder):
+class PrunedModel:
     """Ordered weights of one checkpoint on one device, and everything a stage plan needs of them.
 
     `tensors` holds the ordered weights and every compensated tensor asked for so far. With `dtype` other than
@@ -64,10 +64,13 @@ class PrunedModel(WithoutEncoder):
         self._solvers: dict[PrunableLayer, LayerCompensation] = {}
         self._factors: dict[PrunableLayer, LowRankCompensation] = {}
         self._denoisers: OrderedDict[StagePlan, nn.Module] = OrderedDict()
+        encoder = set(architecture.encoder_weights())
+        self._encoder = architecture.encoder({name: self.tensors[name] for name in encoder})
         self._condition = architecture.condition(
-            {name: tensor for name, tensor in self.tensors.items() if name not in step}
+            {name: tensor for name, tensor in self.tensors.items() if name not in step | encoder}
         )
-        self._condition.to(self.device)
+        for module in filter(None, (self._encoder, self._condition)):
+            module.to(self.device)
 
     def prefixes(self, plan: StagePlan) -> dict[str, Prefix]:
         """Which prefix of which tensor the plan's denoiser reads; solves compensations it lacks.
@@ -98,6 +101,11 @@ class PrunedModel(WithoutEncoder):
     def condition_module(self) -> nn.Module:
         """The condition on the model's own tensors."""
         return self._condition
+
+    @torch.inference_mode()
+    def encode(self, prompts: Rows) -> Encoded:
+        """Prompts [P, ...] → what is made of them once for all steps, on the device."""
+        return encoded_by(self.architecture, self._encoder, on_device(prompts, self.device))
 
     @torch.inference_mode()
     def condition(self, timesteps: Tensor, features: Rows) -> dict[str, Tensor]:

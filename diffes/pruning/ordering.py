@@ -93,7 +93,7 @@ def apply_ordering(architecture: Architecture, weights: Mapping[str, Tensor], or
     ordered = dict(weights)
     for layer in architecture.layers:
         permutation = ordering[layer.projection]
-        for name in (*layer.sliced, layer.projection):
+        for name in (*layer.sliced, layer.projection, *layer.ordered):
             tensor = weights[name]
             rows = unit_rows(permutation, tensor.shape[0] // layer.units)
             ordered[name] = tensor[rows.to(tensor.device)]

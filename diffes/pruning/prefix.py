@@ -49,6 +49,9 @@ def resolve(
                 del found[name]
             elif kept < layer.units:
                 found[name] = Prefix(name, stored_rows[name] // layer.units * kept)
+        if kept == 0 and compensation.kind != "low-rank":
+            for name in layer.norm:
+                del found[name]
         if kept < layer.units:
             found.update(_compensated(layer, kept, compensation))
     return found

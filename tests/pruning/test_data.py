@@ -11,7 +11,7 @@ from safetensors.torch import load_file, save_file
 
 from diffes.checkpoint import Checkpoint
 from diffes.errors import CheckpointError, InvalidInput
-from diffes.prompts import Rows
+from diffes.prompts import Encoded, Rows
 from diffes.pruning.calibration import CalibrationSpec, calibrate
 from diffes.pruning.data import ImageFolder, NoisedData, looking_at
 from diffes.pruning.gather import DenseModel
@@ -75,6 +75,9 @@ class Recorder(DenseModel):
         self.timesteps: list[float] = []
         self.labels: list[list[int]] = []
         self.latents: list[torch.Tensor] = []
+
+    def encode(self, prompts: Rows) -> Encoded:
+        return Encoded(prompts)
 
     def condition(self, timesteps: torch.Tensor, features: Rows) -> dict[str, torch.Tensor]:
         self.timesteps.append(float(timesteps[0]))

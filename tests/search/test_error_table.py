@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
-from diffes.architectures.dit import DiTStep
+from diffes.architectures.adaln_step import AdaLNStep
 from diffes.schedule import BlockPlan
 from search.error_table import ErrorTable, TableEntry, errors_of, interpolated, table_passes, together
 from search.fitness import Distance
@@ -110,14 +110,14 @@ def test_work_is_what_the_denoiser_did(distance: Distance, monkeypatch: pytest.M
     space = GenomeSpace.of(distance.space.grid.dense, 5, "block")
     fine = Distance(space, distance.rollouts, distance.teacher, distance.objective, distance.clip)
     architecture, done = distance.rollouts.model.architecture, list[int]()
-    resume = DiTStep.resume
+    resume = AdaLNStep.resume
 
     def counted(step: Any, first: int, x: Tensor, *modulations: Tensor, **named: Tensor) -> Tensor:
         plan = tuple(BlockPlan(0, 0) if i < first else b for i, b in enumerate(step.plan))
         done.append(len(x) * architecture.macs(plan))
         return resume(step, first, x, *modulations, **named)
 
-    monkeypatch.setattr(DiTStep, "resume", counted)
+    monkeypatch.setattr(AdaLNStep, "resume", counted)
     methods: tuple[TableMethod, ...] = ("teacher-forced", "rollout")
     for method in methods:
         table = ErrorTable(fine, method)

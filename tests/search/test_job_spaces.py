@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from torch import Tensor
 
-from diffes.architectures.dit import DiTStep
+from diffes.architectures.adaln_step import AdaLNStep
 from diffes.checkpoint import Checkpoint
 from diffes.schedule import BlockPlan
 from search.problem import Problem
@@ -37,7 +37,7 @@ def test_any_space_is_searched_within_its_budget(
 def test_the_log_counts_every_row_the_denoiser_ran(
     tiny_checkpoint: Checkpoint, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    done, resume = list[int](), DiTStep.resume
+    done, resume = list[int](), AdaLNStep.resume
     macs = tiny_checkpoint.architecture.macs
 
     def counted(step: Any, first: int, x: Tensor, *modulations: Tensor, **named: Tensor) -> Tensor:
@@ -45,7 +45,7 @@ def test_the_log_counts_every_row_the_denoiser_ran(
         done.append(len(x) * macs(plan))
         return resume(step, first, x, *modulations, **named)
 
-    monkeypatch.setattr(DiTStep, "resume", counted)
+    monkeypatch.setattr(AdaLNStep, "resume", counted)
     monkeypatch.setenv("DIFFES_CACHE", str(tmp_path / "cache"))
     search(tiny_checkpoint, small_options(genes="block", seed=3), tmp_path / "out")
     counts = SearchState.load(tmp_path / "out").evaluations
