@@ -43,6 +43,13 @@ class Checkpoint:
         weight_files(denoiser)  # refuse pickles before anything is read
         scheduler = _read_json(folder / "scheduler" / "scheduler_config.json", "the scheduler's config")
         train_timesteps(scheduler)
+        architecture = architecture_for(class_name, config)
+        if "labels" not in architecture.prompt_inputs():
+            raise CheckpointError(
+                f"{class_name} takes texts, which cannot be encoded yet",
+                expected="a model that knows classes, such as a DiT",
+                found=", ".join(architecture.prompt_inputs()),
+            )
         has_vae = bool((index.get("vae") or [None])[0])
         return cls(
             folder=folder,
@@ -50,7 +57,7 @@ class Checkpoint:
             class_name=class_name,
             config=config,
             scheduler_config=scheduler,
-            labels=_labels(index, len(architecture_for(class_name, config).examples())),
+            labels=_labels(index, len(architecture.examples())),
             vae_folder=folder / "vae" if has_vae else None,
         )
 

@@ -88,17 +88,22 @@ def _is_fused(node: onnx.NodeProto, dtype: int) -> bool:
 
 
 def _spelled_out(node: onnx.NodeProto, dtype: int) -> list[onnx.NodeProto]:
-    """q, k, v [B, H, S, d] → softmax(q kᵀ scale) v; like ONNX, q and k each take the scale's root.
+    """q, k, v [B, H, S, d] → softmax(q kᵀ scale + what is added, if anything) v; like ONNX, q and k each take the
+    scale's root.
 
     Up to the shares in float32: the root is no number of 16 bits, and a softmax is none for them.
     """
-    if len(node.input) != 3 or len(node.output) != 1 or _attribute(node, "is_causal") or _attribute(node, "softcap"):
+    if len(node.input) > 4 or len(node.output) != 1 or _attribute(node, "is_causal") or _attribute(node, "softcap"):
         raise ValueError(f"{node.name} is no plain attention")
-    (q, k, v), at = node.input, node.output[0]
+    (q, k, v, *added), at = node.input, node.output[0]
     value = helper.make_tensor(f"{at}_root", onnx.TensorProto.FLOAT, [], [_attribute(node, "scale") ** 0.5])
     wide = [_cast(q, f"{at}_wide_q", onnx.TensorProto.FLOAT), _cast(k, f"{at}_wide_k", onnx.TensorProto.FLOAT)]
     narrow = [_cast(f"{at}_shares", f"{at}_narrow", dtype)]
     is_wide = dtype == onnx.TensorProto.FLOAT
+    if added and not is_wide:
+        wide.append(_cast(added[0], f"{at}_wide_added", onnx.TensorProto.FLOAT))
+        added = [f"{at}_wide_added"]
+    sums = [helper.make_node("Add", [f"{at}_scores", name], [f"{at}_sums"]) for name in added]
     q, k, shares = (q, k, f"{at}_shares") if is_wide else (f"{at}_wide_q", f"{at}_wide_k", f"{at}_narrow")
     return [
         helper.make_node("Constant", [], [f"{at}_root"], value=value),
@@ -107,7 +112,8 @@ def _spelled_out(node: onnx.NodeProto, dtype: int) -> list[onnx.NodeProto]:
         helper.make_node("Mul", [k, f"{at}_root"], [f"{at}_k"]),
         helper.make_node("Transpose", [f"{at}_k"], [f"{at}_kt"], perm=[0, 1, 3, 2]),
         helper.make_node("MatMul", [f"{at}_q", f"{at}_kt"], [f"{at}_scores"]),
-        helper.make_node("Softmax", [f"{at}_scores"], [f"{at}_shares"], axis=-1),
+        *sums,
+        helper.make_node("Softmax", [f"{at}_sums" if sums else f"{at}_scores"], [f"{at}_shares"], axis=-1),
         *([] if is_wide else narrow),
         helper.make_node("MatMul", [shares, v], [at]),
     ]

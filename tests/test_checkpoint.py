@@ -10,6 +10,7 @@ from diffusers.models.transformers.dit_transformer_2d import DiTTransformer2DMod
 
 from diffes.checkpoint import Checkpoint
 from diffes.errors import CheckpointError
+from tests.architectures.tiny import tiny_pixart
 from tests.conftest import LABELS
 
 WEIGHTS = "transformer/diffusion_pytorch_model.safetensors"
@@ -106,6 +107,14 @@ def test_damaged_weights_are_named(folder: Path, keep: int) -> None:
     (folder / WEIGHTS).write_bytes((folder / WEIGHTS).read_bytes()[:keep])
     with pytest.raises(CheckpointError, match=r"diffusion_pytorch_model\.safetensors is damaged"):
         Checkpoint.open(folder).denoiser_state()
+
+
+def test_a_family_that_takes_texts_is_refused_until_they_can_be_encoded(folder: Path) -> None:
+    shutil.rmtree(folder / "transformer")
+    tiny_pixart().save_pretrained(folder / "transformer")
+
+    with pytest.raises(CheckpointError, match=r"PixArtTransformer2DModel takes texts.*found states, present"):
+        Checkpoint.open(folder)
 
 
 def test_another_family_is_refused_with_the_known_ones(folder: Path) -> None:

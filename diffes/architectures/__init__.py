@@ -5,11 +5,13 @@ from typing import Any
 
 from diffes.architectures.base import Architecture, PrunableLayer, constants_of, encoded_by
 from diffes.architectures.dit import DiT
+from diffes.architectures.pixart import PixArt
 from diffes.architectures.unet import UNet
 from diffes.errors import CheckpointError
 
 _FAMILIES: dict[str, Callable[[Mapping[str, Any]], Architecture]] = {
     "DiTTransformer2DModel": DiT.from_config,
+    "PixArtTransformer2DModel": PixArt.from_config,
     "UNet2DConditionModel": UNet.from_config,
 }
 

@@ -176,7 +176,7 @@ class UNet:
 
     def encoder_weights(self) -> tuple[str, ...]:
         """Keys and values, and the embedding of what is added."""
-        embedders = [f"add_embedding.linear_{number}.{part}" for number in (1, 2) for part in ("weight", "bias")]
+        embedders = [f"add_embedding.fc{number}.{part}" for number in (1, 2) for part in ("weight", "bias")]
         return (*embedders, *(name for layer in self.layers for name in layer.ordered))
 
     def denoiser(self, plan: StagePlan, weights: Weights) -> nn.Module:

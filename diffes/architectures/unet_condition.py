@@ -1,6 +1,5 @@
 """What a U-Net's steps read that is no latent: of a prompt once, of a timestep for all steps of a request at once."""
 
-from math import log
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -8,6 +7,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from diffes.architectures.base import Weights, parameters_of
+from diffes.architectures.waves import embedded, frequencies, waves
 
 if TYPE_CHECKING:
     from diffes.architectures.unet import UNet
@@ -21,13 +21,14 @@ class UNetEncoder(nn.Module):
         self.blocks = len(unet.blocks)
         self.id_channels = unet.id_channels
         self.weights = parameters_of(weights)
-        self.register_buffer("frequencies", _frequencies(unet.id_channels), persistent=False)
+        self.register_buffer("frequencies", frequencies(unet.id_channels), persistent=False)
 
     def forward(self, states: Tensor, pooled: Tensor, time_ids: Tensor) -> tuple[Tensor, Tensor]:
         """states [P, tokens, C], pooled [P, C'], time_ids [P, 6] → added [P, T], text [P, tokens, sum of all 2*D]."""
         w: Any = self.weights
-        waves = _waves(time_ids, self.get_buffer("frequencies")).flatten(1).to(pooled.dtype)
-        added = _embedded(w.add_embedding, torch.cat([pooled, waves], 1))
+        table = self.get_buffer("frequencies")
+        told = waves(time_ids, table).flatten(1).to(pooled.dtype)
+        added = embedded(w.add_embedding, torch.cat([pooled, told], 1))
         blocks = [w.blocks.get_submodule(str(block)) for block in range(self.blocks)]
         parts = [F.linear(states, part.weight) for block in blocks for part in (block.key, block.value)]
         return added, torch.cat(parts, 2)
@@ -39,28 +40,12 @@ class UNetCondition(nn.Module):
     def __init__(self, unet: "UNet", weights: Weights) -> None:
         super().__init__()
         self.weights = parameters_of(weights)
-        self.register_buffer("frequencies", _frequencies(unet.levels[0].channels), persistent=False)
+        self.register_buffer("frequencies", frequencies(unet.levels[0].channels), persistent=False)
 
     def forward(self, timesteps: Tensor, added: Tensor) -> tuple[Tensor]:
         """timesteps [N] float, added [N, T] → time [N, sum of the resnets' channels]."""
         w: Any = self.weights
-        waves = _waves(timesteps, self.get_buffer("frequencies")).to(w.time_embedding.linear_1.weight.dtype)
-        embedding = F.silu(_embedded(w.time_embedding, waves) + added)
+        table = self.get_buffer("frequencies")
+        told = waves(timesteps, table).to(w.time_embedding.fc1.weight.dtype)
+        embedding = F.silu(embedded(w.time_embedding, told) + added)
         return (F.linear(embedding, w.time.weight, w.time.bias),)
-
-
-def _frequencies(channels: int) -> Tensor:
-    # float32 throughout, as in training
-    half = channels // 2
-    return (torch.arange(half, dtype=torch.float32) * (-log(10000) / half)).exp()
-
-
-def _waves(numbers: Tensor, frequencies: Tensor) -> Tensor:
-    """numbers [...] → cosines, then sines, [..., channels]."""
-    angles = numbers.float().unsqueeze(-1) * frequencies
-    return torch.cat([angles.cos(), angles.sin()], -1)
-
-
-def _embedded(weights: Any, x: Tensor) -> Tensor:
-    hidden = F.silu(F.linear(x, weights.linear_1.weight, weights.linear_1.bias))
-    return F.linear(hidden, weights.linear_2.weight, weights.linear_2.bias)

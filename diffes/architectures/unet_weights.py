@@ -25,7 +25,7 @@ def _shapes(unet: "UNet") -> dict[str, tuple[int, ...]]:
         "conv_in.weight": (unet.levels[0].channels, unet.in_channels, 3, 3),
         "conv_out.weight": (unet.out_channels, unet.levels[0].channels, 3, 3),
         "time.weight": (unet.time_channels, unet.embedding_channels),
-        "add_embedding.linear_1.weight": (unet.embedding_channels, unet.pooled_channels + 6 * unet.id_channels),
+        "add_embedding.fc1.weight": (unet.embedding_channels, unet.pooled_channels + 6 * unet.id_channels),
     }
     for block, node in enumerate(unet.blocks):
         at, width = f"blocks.{block}", node.channels
@@ -48,9 +48,11 @@ def _converted(unet: "UNet", left: Left) -> dict[str, Tensor]:
         if isinstance(node, Blocks):
             for index, block in enumerate(node.numbers):
                 out |= _block(left, f"{node.name}.transformer_blocks.{index}", f"blocks.{block}", node.heads)
-    embedders = [f"{name}.linear_{number}" for name in ("time_embedding", "add_embedding") for number in (1, 2)]
+    for name in ("time_embedding", "add_embedding"):
+        for number in (1, 2):
+            for part in ("weight", "bias"):
+                out[f"{name}.fc{number}.{part}"] = left.pop(f"{name}.linear_{number}.{part}")
     kept = [name for name in unet.step_weights() if not name.startswith("blocks.")]
-    kept += [f"{name}.{part}" for name in embedders for part in ("weight", "bias")]
     return out | {name: left.pop(name) for name in kept}
 
 

@@ -59,13 +59,19 @@ def gated_gelu_linear(x: Tensor, hidden: tuple[Tensor, Tensor], gate: tuple[Tens
 
 
 def cross_attention(
-    queries: Tensor, text: Tensor, begins: tuple[int, int], images: tuple[int, int], head_dim: int
+    queries: Tensor,
+    text: Tensor,
+    begins: tuple[int, int],
+    images: tuple[int, int],
+    head_dim: int,
+    added: Tensor | None = None,
 ) -> Tensor:
     """Attention of each image to its text: queries [B*tokens, heads*d] → like them. `images` is (B, tokens).
 
     text [B, T, all] holds keys and values; `begins` tells where those of as many heads as there are queries begin.
+    `added` [B, 1, T] is added to all scores.
     """
-    return plain.cross_attention(queries, text, begins, images, head_dim)
+    return plain.cross_attention(queries, text, begins, images, head_dim, added)
 
 
 def guided_advance(

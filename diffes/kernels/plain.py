@@ -92,16 +92,24 @@ def gated_gelu_linear(x: Tensor, hidden: tuple[Tensor, Tensor], gate: tuple[Tens
 
 
 def cross_attention(
-    queries: Tensor, text: Tensor, begins: tuple[int, int], images: tuple[int, int], head_dim: int
+    queries: Tensor,
+    text: Tensor,
+    begins: tuple[int, int],
+    images: tuple[int, int],
+    head_dim: int,
+    added: Tensor | None = None,
 ) -> Tensor:
     """Attention of each image to its text: queries [B*tokens, heads*d] → like them. `images` is (B, tokens).
 
     text [B, T, all] holds keys and values; `begins` tells where those of as many heads as there are queries begin.
+    `added` [B, 1, T] is added to all scores.
     """
     rows, tokens = images
     q = queries.view(rows, tokens, -1, head_dim)
     k, v = (first_columns(text[..., begin:], queries).view(rows, text.shape[1], -1, head_dim) for begin in begins)
-    mixed = F.scaled_dot_product_attention(q.transpose(1, 2), k.transpose(1, 2), v.transpose(1, 2))
+    # for every query: ONNX Runtime's operator takes no mask that is one for all
+    mask = None if added is None else added.unsqueeze(1).expand(-1, -1, tokens, -1)
+    mixed = F.scaled_dot_product_attention(q.transpose(1, 2), k.transpose(1, 2), v.transpose(1, 2), mask)
     return mixed.transpose(1, 2).contiguous().view(rows * tokens, -1)
 
 

@@ -195,11 +195,11 @@ def costs_are_those_counted(subject: Subject) -> None:
         assert sum(tensor.numel() for tensor in denoiser.parameters()) == subject.architecture.parameters(plan)
 
 
-def exported_graphs_compute_the_same(subject: Subject) -> None:
+def exported_graphs_compute_the_same(subject: Subject, dtype: torch.dtype = torch.float32) -> None:
     """One blob, a graph of each plan, and networks that are handed its weights: each beside torch, by ONNX Runtime."""
     architecture = subject.architecture
     identity = ModelIdentity(class_name="kit", fingerprint="0" * 64)
-    model = UnorderedModel(Latency(identity, architecture, subject.weights), "cpu", torch.float32)
+    model = UnorderedModel(Latency(identity, architecture, subject.weights), "cpu", dtype)
     halves = tuple(BlockPlan(block.heads // 2, block.channels // 2) for block in architecture.dense)
     weights = Weights(model.dtype)
     plans = (architecture.dense, halves, mixed_plan(architecture))
