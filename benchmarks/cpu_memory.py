@@ -104,7 +104,7 @@ def measure(folder: Path, name: str, rows: int) -> Result:
         rows=rows,
         graphs=len(list(bundle.manifest.graphs)),
         dense_bytes=bundle.manifest.blob.dense_bytes,
-        read_bytes=resident_bytes(bundle, [*bundle.manifest.subgraphs, bundle.manifest.condition]),
+        read_bytes=resident_bytes(bundle, [*bundle.manifest.subgraphs, *bundle.manifest.once]),
         blob_pages=after.blob,
         opened=opened.anonymous - before.anonymous,
         run=after.anonymous - opened.anonymous,

@@ -109,7 +109,7 @@ class Inspection:
 def inspect(bundle: Bundle) -> Inspection:
     """Read everything off an opened bundle."""
     manifest = bundle.manifest
-    resident = resident_bytes(bundle, [*manifest.subgraphs, manifest.condition])
+    resident = resident_bytes(bundle, [*manifest.subgraphs, *manifest.once])
     schedules = {
         name: ScheduleInspection(name, schedule.compensation, schedule.cost.macs_removed, inspect_stages(bundle, name))
         for name, schedule in manifest.schedules.items()

@@ -122,6 +122,7 @@ class Manifest(_Record):
     default: str
     schedules: dict[str, Schedule]
     subgraphs: tuple[Subgraph, ...]
+    encode: Graph | None = None  # of families that have an encoder
     condition: Graph
     decode: Decode
     networks: tuple[Network, ...] = ()
@@ -129,10 +130,17 @@ class Manifest(_Record):
     created_with: dict[str, str] = Field(default_factory=dict)
 
     @property
+    def once(self) -> Iterator[Graph]:
+        """What runs once a request, before its first step."""
+        yield self.condition
+        if self.encode is not None:
+            yield self.encode
+
+    @property
     def graphs(self) -> Iterator[Graph]:
         """Every ONNX file of the bundle."""
         yield from self.subgraphs
-        yield self.condition
+        yield from self.once
         if self.decode.graph is not None:
             yield self.decode.graph
 
@@ -145,7 +153,10 @@ class Manifest(_Record):
 
     def text(self) -> str:
         """The file's content."""
-        return json.dumps(self.model_dump(mode="json", by_alias=True), indent=1) + "\n"
+        document = self.model_dump(mode="json", by_alias=True)
+        if self.encode is None:  # as it was before there were any
+            del document["encode"]
+        return json.dumps(document, indent=1) + "\n"
 
 
 def read_manifest(folder: Path) -> Manifest:

@@ -80,14 +80,6 @@ class Encoded:
         return count(self.features)
 
 
-class WithoutEncoder:
-    """Of models of families whose prompts are their features."""
-
-    def encode(self, prompts: Rows) -> Encoded:
-        """Prompts [P, ...] → the same."""
-        return Encoded(prompts)
-
-
 def count(rows: Rows) -> int:
     """How many there are."""
     return len(next(iter(rows.values())))

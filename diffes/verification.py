@@ -10,11 +10,12 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from diffes.architectures import encoded_by
 from diffes.backends.base import Backend
 from diffes.bundle import Bundle
 from diffes.errors import BackendError
 from diffes.precision import full_float32
-from diffes.prompts import Rows, WithoutEncoder
+from diffes.prompts import Encoded, Rows
 from diffes.rollout import Model, initial_state, seeded_noise, step
 from diffes.router import route
 
@@ -44,18 +45,26 @@ class Verified:
         return self.error <= self.allowed
 
 
-class Reference(WithoutEncoder):
+class Reference:
     """The bundle's subgraphs as torch computes them in float32, whatever the bundle's type."""
 
     def __init__(self, bundle: Bundle, device: torch.device) -> None:
         tensors = {name: tensor.to(device, torch.float32) for name, tensor in bundle.blob.items()}
         architecture, manifest = bundle.architecture, bundle.manifest
         self._names = architecture.condition_names()
+        encode = manifest.encode
+        encoder = None if encode is None else architecture.encoder(bundle.weights(encode, tensors))
+        self._encoder = None if encoder is None else encoder.to(device).eval()
+        self._architecture = architecture
         self._condition = architecture.condition(bundle.weights(manifest.condition, tensors)).to(device).eval()
         self._denoisers: dict[str, nn.Module] = {
             subgraph.id: architecture.denoiser(subgraph.plan, bundle.weights(subgraph, tensors)).eval()
             for subgraph in manifest.subgraphs
         }
+
+    def encode(self, prompts: Rows) -> Encoded:
+        """As a backend's."""
+        return encoded_by(self._architecture, self._encoder, prompts)
 
     def condition(self, timesteps: Tensor, features: Rows) -> dict[str, Tensor]:
         """As a backend's."""

@@ -1,6 +1,6 @@
 """Checkpoint + schedules → bundle: order the weights, trace what runs, store every weight once, verify, rename."""
 
-from collections import defaultdict
+from collections import ChainMap, defaultdict
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -33,7 +33,7 @@ from diffes.pruning.model import PrunedModel
 from diffes.schedule import CompensationMode, Schedule, StagePlan
 from export.folder import new_folder
 from export.networks import write_networks
-from export.pieces import Piece, condition_piece, decoder_piece, denoiser_piece, subgraph_id
+from export.pieces import Piece, condition_piece, decoder_piece, denoiser_piece, encoder_piece, subgraph_id
 from export.trace import OPSET
 from export.weights import Weights
 from export.writer import BLOB, Progress, write_graphs
@@ -87,6 +87,7 @@ class _Contents:
     schedules: Mapping[str, Schedule]
     weights: Weights
     denoisers: Mapping[StagePlan, Piece]
+    encoder: Piece | None
     condition: Piece
     decoder: Piece | None
 
@@ -99,6 +100,7 @@ class _Contents:
             checkpoint=checkpoint,
             schedules=schedules,
             denoisers={plan: denoiser_piece(model, plan, weights) for plan in dict.fromkeys(plans)},
+            encoder=encoder_piece(model, weights),
             condition=condition_piece(model, weights),
             decoder=None if vae is None else decoder_piece(checkpoint, vae, weights),
             weights=weights,
@@ -107,7 +109,7 @@ class _Contents:
     @property
     def pieces(self) -> list[Piece]:
         """Everything that becomes a graph."""
-        return [*self.denoisers.values(), self.condition, *([self.decoder] if self.decoder else [])]
+        return [*self.denoisers.values(), self.condition, *filter(None, (self.encoder, self.decoder))]
 
     def manifest(
         self,
@@ -129,6 +131,7 @@ class _Contents:
             default=default,
             schedules=dict(self.schedules),
             subgraphs=_subgraphs(self.schedules, self.denoisers, graphs),
+            encode=None if self.encoder is None else graphs[self.encoder.file],
             condition=graphs[self.condition.file],
             decode=_decode(self.checkpoint, self.decoder, graphs),
             networks=networks,
@@ -137,12 +140,12 @@ class _Contents:
         )
 
     def _blob(self, folder: Path) -> BlobRecord:
-        dense = self.denoisers[self.checkpoint.architecture.dense]
+        read = self.denoisers[self.checkpoint.architecture.dense], self.condition, self.encoder
         return BlobRecord(
             file=BLOB,
             sha256=sha256_of(folder / BLOB),
             bytes=(folder / BLOB).stat().st_size,
-            dense_bytes=self.weights.bytes_of({**dense.prefixes, **self.condition.prefixes}),
+            dense_bytes=self.weights.bytes_of(dict(ChainMap(*(piece.prefixes for piece in read if piece)))),
         )
 
 

@@ -9,11 +9,11 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from diffes.architectures import Architecture
+from diffes.architectures import Architecture, encoder_outputs
 from diffes.checkpoint import Checkpoint, read_config, read_state
 from diffes.decoder import LatentDecoder
 from diffes.manifest import WEIGHTS, PrefixSpec
-from diffes.prompts import Encoded, Prompts
+from diffes.prompts import Encoded, Prompts, Rows
 from diffes.pruning.model import PrunedModel
 from diffes.pruning.prefix import Prefix
 from diffes.rollout import seeded_noise
@@ -94,6 +94,23 @@ def condition_piece(model: PrunedModel, weights: Weights) -> Piece:
     )
 
 
+def encoder_piece(model: PrunedModel, weights: Weights) -> Piece | None:
+    """What depends on a prompt only; None of a family without an encoder."""
+    architecture = model.architecture
+    names = architecture.encoder_weights()
+    module = architecture.encoder({name: model.tensors[name].to(weights.dtype) for name in names})
+    if module is None:
+        return None
+    return Piece(
+        file="encode.onnx",
+        module=module,
+        inputs=lambda rows: dict(_prompts(model, rows)),
+        outputs=encoder_outputs(architecture),
+        prefixes=weights.add_prefixes({f"{WEIGHTS}{name}": Prefix(name) for name in names}, model.tensors),
+        topology=("encode", architecture, weights.dtype),
+    )
+
+
 def decoder_piece(checkpoint: Checkpoint, folder: Path, weights: Weights) -> Piece:
     """The VAE's decoder, its tensors stored as `vae.<diffusers' name>`."""
     config = read_config(folder)
@@ -116,7 +133,11 @@ def _timesteps(rows: int) -> Tensor:
 
 
 def _encoded(model: PrunedModel, rows: int) -> Encoded:
+    return model.encode(_prompts(model, rows))
+
+
+def _prompts(model: PrunedModel, rows: int) -> Rows:
     """Every example in turn, and one of what guidance leads away from."""
     examples = model.architecture.examples()
     every = {name: torch.cat([wanted, examples.unwanted[name][:1]]) for name, wanted in examples.wanted.items()}
-    return model.encode(Prompts(every, every).in_turn(range(rows)).wanted)
+    return Prompts(every, every).in_turn(range(rows)).wanted

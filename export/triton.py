@@ -88,7 +88,7 @@ def config_text(bundle: Bundle, hosting: Hosting) -> str:
     ]
     return "\n".join(
         [
-            "# Every stage of the bundle in one model: `operation` is describe, condition, denoise or decode.",
+            "# Every stage of the bundle in one model: `operation` is describe, encode, condition, denoise or decode.",
             "# operation, bundle (SHA-256 of the manifest) and subgraph are texts, as their UTF-8 bytes.",
             'backend: "python"',
             "max_batch_size: 0",
@@ -106,7 +106,7 @@ def config_text(bundle: Bundle, hosting: Hosting) -> str:
 
 def _inputs(manifest: Manifest) -> list[TensorSpec]:
     """Of all operations, each name once."""
-    specs = [*manifest.condition.inputs, *manifest.subgraphs[0].inputs]
+    specs = [spec for graph in (*manifest.once, manifest.subgraphs[0]) for spec in graph.inputs]
     return list({spec.name: spec for spec in specs}.values())
 
 
@@ -114,7 +114,7 @@ def _outputs(bundle: Bundle) -> list[TensorSpec]:
     manifest, decode = bundle.manifest, bundle.manifest.decode.graph
     pixels = TensorSpec(name=protocol.IMAGES, dtype="float32", shape=(None, *bundle.architecture.latent_shape))
     images = (pixels,) if decode is None else decode.outputs
-    return [*manifest.condition.outputs, *manifest.subgraphs[0].outputs, *images]
+    return [*(spec for graph in (*manifest.once, manifest.subgraphs[0]) for spec in graph.outputs), *images]
 
 
 def _tensor(spec: TensorSpec, *, optional: bool = False) -> str:

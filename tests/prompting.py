@@ -2,7 +2,7 @@
 
 import torch
 
-from diffes.prompts import Prompt, Prompts
+from diffes.prompts import Encoded, Prompt, Prompts, Rows
 
 NONE = 10  # the label of no class
 
@@ -16,3 +16,10 @@ def labelled(*labels: int, none: int = NONE) -> Prompts:
 def of_label(label: int) -> Prompt:
     """What a request asks for."""
     return Prompt({"labels": label}, {"labels": NONE}, {"label": label})
+
+
+class WithoutEncoder:
+    """Of models whose prompts are their features."""
+
+    def encode(self, prompts: Rows) -> Encoded:
+        return Encoded(prompts)

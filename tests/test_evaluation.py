@@ -7,11 +7,11 @@ from torch import Tensor
 
 from diffes.errors import InvalidInput
 from diffes.evaluation import Evaluation, GuidanceSweep, Protocol, Recorded, Side, evaluate, pixels, sweep
-from diffes.prompts import Rows, WithoutEncoder
+from diffes.prompts import Rows
 from diffes.quality import FeatureExtractor, FeatureNet, FeatureNetConfig, GaussianStatistics
 from diffes.rollout import seeded_noise
 from diffes.sampling import trajectory
-from tests.prompting import labelled
+from tests.prompting import WithoutEncoder, labelled
 
 SCHEDULER = {"num_train_timesteps": 1000, "clip_sample": False}
 CLASSES = labelled(0, 1, 2, none=3)

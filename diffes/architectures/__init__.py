@@ -3,7 +3,7 @@
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from diffes.architectures.base import Architecture, PrunableLayer, constants_of, encoded_by
+from diffes.architectures.base import Architecture, PrunableLayer, constants_of, encoded_by, encoder_outputs
 from diffes.architectures.dit import DiT
 from diffes.architectures.pixart import PixArt
 from diffes.architectures.unet import UNet
@@ -27,4 +27,4 @@ def architecture_for(class_name: str, config: Mapping[str, Any]) -> Architecture
     return _FAMILIES[class_name](config)
 
 
-__all__ = ["Architecture", "PrunableLayer", "architecture_for", "constants_of", "encoded_by"]
+__all__ = ["Architecture", "PrunableLayer", "architecture_for", "constants_of", "encoded_by", "encoder_outputs"]

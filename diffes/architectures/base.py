@@ -5,7 +5,7 @@ ordering is a permutation of that axis and every level is a prefix of it. Nothin
 family by name.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, Protocol
 
@@ -160,13 +160,18 @@ def constants_of(architecture: Architecture) -> tuple[str, ...]:
     return tuple(name for name in architecture.condition_shapes() if name not in of_timesteps)
 
 
-def encoded_by(architecture: Architecture, encoder: nn.Module | None, prompts: Rows) -> Encoded:
+def encoded_by(architecture: Architecture, encoder: Callable[..., Sequence[Tensor]] | None, prompts: Rows) -> Encoded:
     """What the encoder makes of prompts; without one they are their own features."""
     if encoder is None:
         return Encoded(prompts)
-    features, outputs = architecture.features(), encoder(**prompts)
-    constants = zip(constants_of(architecture), outputs[len(features) :], strict=True)
-    return Encoded(dict(zip(features, outputs, strict=False)), dict(constants))
+    outputs = dict(zip(encoder_outputs(architecture), encoder(**prompts), strict=True))
+    features = {name: outputs.pop(name) for name in architecture.features()}
+    return Encoded(features, outputs)
+
+
+def encoder_outputs(architecture: Architecture) -> tuple[str, ...]:
+    """Names of what the encoder returns, in order."""
+    return (*architecture.features(), *constants_of(architecture))
 
 
 def branch_offset(entry: Tensor, layer: Any) -> Tensor:

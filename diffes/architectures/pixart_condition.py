@@ -28,6 +28,7 @@ class PixArtEncoder(nn.Module):
     def forward(self, states: Tensor, present: Tensor, **sizes: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """states [P, tokens, T], present [P, tokens], sizes [P, any] → added, text, ignored (`pixart.py`)."""
         w: Any = self.weights
+        states = states.to(w.caption.fc1.weight.dtype)
         hidden = F.gelu(F.linear(states, w.caption.fc1.weight, w.caption.fc1.bias), approximate="tanh")
         caption = F.linear(hidden, w.caption.fc2.weight, w.caption.fc2.bias)
         blocks = [w.blocks.get_submodule(str(block)) for block in range(self.depth)]
@@ -59,7 +60,8 @@ class PixArtCondition(nn.Module):
         """timesteps [N] float, added [N, D] → modulation [N, L, 6, D], final_modulation [N, 2, D]."""
         w: Any = self.weights
         table = self.get_buffer("frequencies")
-        embedding = embedded(w.embedder, waves(timesteps, table).to(w.embedder.fc1.weight.dtype)) + added
+        told = waves(timesteps, table).to(w.embedder.fc1.weight.dtype)
+        embedding = embedded(w.embedder, told) + added.to(told.dtype)
         shared = F.linear(F.silu(embedding), w.ada.weight, w.ada.bias).view(-1, 1, 6, self.width)
         one = torch.tensor([0, 1, 0, 0, 1, 0], dtype=shared.dtype, device=shared.device)
         final = embedding.unsqueeze(1) + w.final_table

@@ -26,6 +26,7 @@ class UNetEncoder(nn.Module):
     def forward(self, states: Tensor, pooled: Tensor, time_ids: Tensor) -> tuple[Tensor, Tensor]:
         """states [P, tokens, C], pooled [P, C'], time_ids [P, 6] → added [P, T], text [P, tokens, sum of all 2*D]."""
         w: Any = self.weights
+        states, pooled = (given.to(w.add_embedding.fc1.weight.dtype) for given in (states, pooled))
         table = self.get_buffer("frequencies")
         told = waves(time_ids, table).flatten(1).to(pooled.dtype)
         added = embedded(w.add_embedding, torch.cat([pooled, told], 1))
@@ -47,5 +48,5 @@ class UNetCondition(nn.Module):
         w: Any = self.weights
         table = self.get_buffer("frequencies")
         told = waves(timesteps, table).to(w.time_embedding.fc1.weight.dtype)
-        embedding = F.silu(embedded(w.time_embedding, told) + added)
+        embedding = F.silu(embedded(w.time_embedding, told) + added.to(told.dtype))
         return (F.linear(embedding, w.time.weight, w.time.bias),)

@@ -6,15 +6,16 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from diffes.architectures import encoded_by
 from diffes.backends.base import Conditions
 from diffes.backends.buckets import in_pieces
 from diffes.backends.sessions import open_session, run_session
 from diffes.bundle import Bundle
 from diffes.errors import BackendError
-from diffes.prompts import Rows, WithoutEncoder
+from diffes.prompts import Encoded, Rows
 
 
-class OnnxRuntimeBackend(WithoutEncoder):
+class OnnxRuntimeBackend:
     """Every session is opened at once, so that what cannot run is refused before the first request."""
 
     name = "onnxruntime"
@@ -29,9 +30,17 @@ class OnnxRuntimeBackend(WithoutEncoder):
         self._sessions: dict[str, Any] = {
             graph.file: open_session(bundle.folder / graph.file, device, threads) for graph in manifest.graphs
         }
+        self._architecture = bundle.architecture
+        self._encode = None if manifest.encode is None else manifest.encode.file
         self._condition = manifest.condition.file
         self._decode = manifest.decode.graph.file if manifest.decode.graph else None
         self._denoise: Mapping[str, str] = {subgraph.id: subgraph.file for subgraph in manifest.subgraphs}
+
+    def encode(self, prompts: Rows) -> Encoded:
+        """Prompts [P, ...] → what is made of them once for all steps."""
+        encode = self._encode
+        encoder = None if encode is None else lambda **rows: self._run(encode, rows)
+        return encoded_by(self._architecture, encoder, prompts)
 
     def condition(self, timesteps: Tensor, features: Rows) -> dict[str, Tensor]:
         """timesteps [N] float32, features [N, ...] → each condition [N, ...]."""

@@ -6,6 +6,7 @@ from typing import TypeVar
 import torch
 from torch import Tensor
 
+from diffes.architectures import encoded_by
 from diffes.backends.base import Conditions
 from diffes.backends.bound import BoundGraph
 from diffes.backends.buckets import in_pieces
@@ -16,13 +17,13 @@ from diffes.bundle import Bundle
 from diffes.devices import device_named
 from diffes.errors import BackendError
 from diffes.manifest import Graph
-from diffes.prompts import Rows, WithoutEncoder, on_device
+from diffes.prompts import Encoded, Rows, on_device
 from diffes.pruning.prefix import Prefix
 
 T = TypeVar("T")
 
 
-class OnnxRuntimeCudaBackend(WithoutEncoder):
+class OnnxRuntimeCudaBackend:
     """Every session is opened at once, so that what cannot run is refused before the first request."""
 
     name = "onnxruntime"
@@ -34,6 +35,8 @@ class OnnxRuntimeCudaBackend(WithoutEncoder):
         self._blob = DeviceBlob(bundle.blob, self.device)
         manifest, architecture = bundle.manifest, bundle.architecture
         self._conditions = [output.name for output in manifest.condition.outputs]
+        self._architecture = architecture
+        self._encode = None if manifest.encode is None else self._bound(bundle, manifest.encode)
         self._condition: BoundGraph | None = self._bound(bundle, manifest.condition)
         graph = manifest.decode.graph
         self._decode = None if graph is None else self._bound(bundle, graph)
@@ -41,6 +44,11 @@ class OnnxRuntimeCudaBackend(WithoutEncoder):
         shapes = {"latents": architecture.latent_shape, **architecture.condition_shapes()}
         inputs = step_inputs(shapes, self._dtype)
         self._steps: RecordedCalls[str] | None = RecordedCalls(denoisers, inputs, self.device, _warmed)
+
+    def encode(self, prompts: Rows) -> Encoded:
+        """Prompts [P, ...] → what is made of them once for all steps, on the device."""
+        _opened(self._condition)
+        return encoded_by(self._architecture, self._encode, on_device(prompts, self.device))
 
     def condition(self, timesteps: Tensor, features: Rows) -> dict[str, Tensor]:
         """timesteps [N] float32, features [N, ...] → each condition [N, ...] on the device."""
@@ -64,7 +72,7 @@ class OnnxRuntimeCudaBackend(WithoutEncoder):
 
     def close(self) -> None:
         """Free sessions and memory."""
-        self._condition = self._decode = self._steps = None
+        self._encode = self._condition = self._decode = self._steps = None
         self._blob.buffer = torch.empty(0, dtype=torch.uint8)
 
     def _bound(self, bundle: Bundle, graph: Graph, *, replayed: bool = False) -> BoundGraph:

@@ -11,6 +11,7 @@ from functools import partial
 import torch
 from torch import Tensor
 
+from diffes.architectures import encoded_by
 from diffes.backends.base import Conditions
 from diffes.backends.buckets import BUCKETS, CONDITION_BUCKETS, DECODE_BUCKETS, in_pieces
 from diffes.backends.calls import Calls, Input, PlainCalls, RecordedCalls, alone, step_inputs
@@ -19,12 +20,12 @@ from diffes.backends.recorder import Recorder, fastest_recorder
 from diffes.bundle import Bundle
 from diffes.devices import device_named
 from diffes.errors import BackendError
-from diffes.prompts import Rows, WithoutEncoder
+from diffes.prompts import Encoded, Rows
 
 _ONLY = "only"  # key of a kind that has one graph
 
 
-class TorchBackend(WithoutEncoder):
+class TorchBackend:
     """One module per subgraph."""
 
     name = "torch"
@@ -37,12 +38,22 @@ class TorchBackend(WithoutEncoder):
         self.buckets: Sequence[int] = BUCKETS if on_gpu else ()
         self._mapped = None if on_gpu else bundle.blob
         tensors: Mapping[str, Tensor] = DeviceBlob(bundle.blob, self.device) if on_gpu else bundle.blob
+        self._architecture = bundle.architecture
         self._names = bundle.architecture.condition_names()
         recorder = fastest_recorder(self.device) if on_gpu else None
+        self._encode: Calls[str] | None = _encode_calls(bundle, tensors, self.device, recorder)
         self._condition: Calls[str] | None = _condition_calls(bundle, tensors, self.device, recorder)
         self._steps: Calls[str] | None = _step_calls(bundle, tensors, self.device, recorder)
         # a recorder of its own: it runs beside the steps, and may not share their memory
         self._decode = _decode_calls(bundle, tensors, self.device, fastest_recorder(self.device) if on_gpu else None)
+
+    @torch.inference_mode()
+    def encode(self, prompts: Rows) -> Encoded:
+        """Prompts [P, ...] → what is made of them once for all steps, on the device."""
+        _opened(self._condition)
+        encode = self._encode
+        encoder = None if encode is None else lambda **rows: encode(_ONLY, rows)
+        return encoded_by(self._architecture, encoder, prompts)
 
     @torch.inference_mode()
     def condition(self, timesteps: Tensor, features: Rows) -> dict[str, Tensor]:
@@ -68,7 +79,21 @@ class TorchBackend(WithoutEncoder):
 
     def close(self) -> None:
         """Free modules and tensors."""
-        self._condition = self._steps = self._decode = None
+        self._encode = self._condition = self._steps = self._decode = None
+
+
+def _encode_calls(
+    bundle: Bundle, tensors: Mapping[str, Tensor], device: torch.device, recorder: Recorder | None
+) -> Calls[str] | None:
+    graph = bundle.manifest.encode
+    encoder = None if graph is None else bundle.architecture.encoder(bundle.weights(graph, tensors))
+    if encoder is None:
+        return None
+    calls = {_ONLY: encoder.to(device).eval()}
+    inputs = {name: Input(spec.shape, spec.dtype) for name, spec in bundle.architecture.prompt_inputs().items()}
+    if recorder is None:
+        return PlainCalls(calls, inputs, device, dtype=None)
+    return RecordedCalls(calls, inputs, device, recorder, buckets=CONDITION_BUCKETS, dtype=None)
 
 
 def _condition_calls(

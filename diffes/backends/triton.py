@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
+from diffes.architectures import encoded_by
 from diffes.backends.base import Conditions
 from diffes.backends.remote import protocol
 from diffes.backends.remote.address import Address
@@ -14,7 +15,7 @@ from diffes.bundle import Bundle
 from diffes.errors import BackendError
 from diffes.files import sha256_of
 from diffes.manifest import MANIFEST, TensorSpec
-from diffes.prompts import Rows, WithoutEncoder
+from diffes.prompts import Encoded, Rows
 
 if TYPE_CHECKING:
     from diffes.backends.remote.connection import Connection
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
 Shape = tuple[int, ...]
 
 
-class TritonBackend(WithoutEncoder):
+class TritonBackend:
     """A client of one model. The local bundle says what to ask; the server must hold the very same one.
 
     Backend, device and threads are the server's, by its config.pbtxt.
@@ -44,6 +45,8 @@ class TritonBackend(WithoutEncoder):
             )
         manifest = bundle.manifest
         self._manifest = sha256_of(bundle.folder / MANIFEST)
+        self._architecture = bundle.architecture
+        self._encodings = None if manifest.encode is None else _shapes(manifest.encode.outputs)
         self._conditions = _shapes(manifest.condition.outputs)
         self._predictions = {graph.id: _shapes(graph.outputs) for graph in manifest.subgraphs}
         self._images = _shapes(manifest.decode.graph.outputs) if manifest.decode.graph else None
@@ -63,6 +66,12 @@ class TritonBackend(WithoutEncoder):
     def uses_shared_memory(self) -> bool:
         """Whether tensors go through this host's shared memory instead of gRPC."""
         return self._connection.uses_shared_memory
+
+    def encode(self, prompts: Rows) -> Encoded:
+        """Prompts [P, ...] → what is made of them once for all steps."""
+        shapes = self._encodings
+        encoder = None if shapes is None else lambda **rows: [*self._call(protocol.ENCODE, rows, shapes).values()]
+        return encoded_by(self._architecture, encoder, prompts)
 
     def condition(self, timesteps: Tensor, features: Rows) -> dict[str, Tensor]:
         """timesteps [N] float32, features [N, ...] → each condition [N, ...]."""

@@ -63,11 +63,11 @@ def measure_memory(bundle: Bundle, name: str, device: str, rows: Sequence[int]) 
 def weight_bytes(bundle: Bundle) -> dict[str, int]:
     """What the weights of all plans, or for `bank` of the default schedule's stages, take under each way to hold them.
 
-    The condition's count once in all.
+    What runs once a request counts once in all.
     """
     manifest, dense = bundle.manifest, bundle.architecture.dense
     by_plan = {graph.plan: graph for graph in manifest.subgraphs}
-    condition = resident_bytes(bundle, [manifest.condition])
+    condition = resident_bytes(bundle, list(manifest.once))
     projections = {layer.projection for layer in bundle.architecture.layers}
 
     def thinned(plan: StagePlan) -> int:
@@ -77,7 +77,7 @@ def weight_bytes(bundle: Bundle) -> dict[str, int]:
     banked = sum(thinned(stage.blocks) for stage in bundle.schedule().stages if stage.blocks != dense)
     return {
         "dense": manifest.blob.dense_bytes,
-        "bundle": resident_bytes(bundle, [*manifest.subgraphs, manifest.condition]),
+        "bundle": resident_bytes(bundle, [*manifest.subgraphs, *manifest.once]),
         "copies": condition + sum(resident_bytes(bundle, [graph]) for graph in manifest.subgraphs),
         "bank": manifest.blob.dense_bytes + banked,
     }

@@ -47,7 +47,7 @@ class Subject:
     def _of_bundle(cls, bundle: Bundle) -> "Subject":
         manifest, architecture = bundle.manifest, bundle.architecture
         dense = next(subgraph for subgraph in manifest.subgraphs if subgraph.plan == architecture.dense)
-        weights = {**bundle.weights(manifest.condition), **bundle.weights(dense)}
+        weights = {name: tensor for graph in (*manifest.once, dense) for name, tensor in bundle.weights(graph).items()}
         return cls(manifest.model, architecture, weights)
 
 

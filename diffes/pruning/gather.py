@@ -106,5 +106,5 @@ def gather(
 
 def _halves(images: int, prompts: int) -> tuple[list[int], list[int]]:
     """Every other image; the parity turns with each round of prompts, so that both halves see every prompt."""
-    first = [i for i in range(images) if (i + i // prompts) % 2 == 0]
+    first = [i for i in range(images) if (i % prompts + i // prompts) % 2 == 0]
     return first, sorted(set(range(images)) - set(first))

@@ -16,10 +16,11 @@ from diffes.engine.request import Limits
 from diffes.levels import LevelGrid
 from diffes.manifest import BlobRecord, Decode, Graph, Manifest, StageReference, Subgraph
 from diffes.presets import build_schedule
-from diffes.prompts import Rows, WithoutEncoder
+from diffes.prompts import Rows
 from diffes.pruning.calibration import Calibration
 from diffes.pruning.model import PrunedModel
 from diffes.schedule import Sampler, Schedule
+from tests.prompting import WithoutEncoder
 
 STEPS = 4
 NO_HASH = "0" * 64

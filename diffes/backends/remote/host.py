@@ -22,7 +22,8 @@ class Host:
     def __init__(self, bundle: Bundle, backend: Backend, device: str, max_rows: int) -> None:
         self._backend = backend
         self._subgraphs = {subgraph.id for subgraph in bundle.manifest.subgraphs}
-        self._conditions = bundle.architecture.condition_names()
+        self._prompts = tuple(bundle.architecture.prompt_inputs())
+        self._conditions = tuple(bundle.architecture.condition_shapes())
         self._features = tuple(bundle.architecture.features())
         self._description = protocol.Description(
             protocol=protocol.PROTOCOL,
@@ -33,6 +34,7 @@ class Host:
             diffes=diffes.__version__,
         )
         self._operations = {
+            protocol.ENCODE: self._encode,
             protocol.CONDITION: self._condition,
             protocol.DENOISE: self._denoise,
             protocol.DECODE: self._decode,
@@ -69,6 +71,11 @@ class Host:
     def close(self) -> None:
         """Free the backend."""
         self._backend.close()
+
+    def _encode(self, _texts: Mapping[str, str], tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        rows = _taken(tensors, *self._prompts)
+        encoded = self._backend.encode(dict(zip(self._prompts, rows, strict=True)))
+        return {**encoded.features, **encoded.constants}
 
     def _condition(self, _texts: Mapping[str, str], tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
         timesteps, *features = _taken(tensors, "timesteps", *self._features)

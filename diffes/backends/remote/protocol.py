@@ -24,10 +24,11 @@ TEXTS = (OPERATION, BUNDLE, SUBGRAPH)
 
 # operations
 DESCRIBE = "describe"
+ENCODE = "encode"
 CONDITION = "condition"
 DENOISE = "denoise"
 DECODE = "decode"
-OPERATIONS = (DESCRIBE, CONDITION, DENOISE, DECODE)
+OPERATIONS = (DESCRIBE, ENCODE, CONDITION, DENOISE, DECODE)
 
 DESCRIPTION = "description"  # the output of `describe`: JSON, as text is sent
 PREDICTION = "prediction"  # the output of `denoise`, like latents

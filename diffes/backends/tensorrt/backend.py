@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 import torch
 from torch import Tensor
 
+from diffes.architectures import encoded_by, encoder_outputs
 from diffes.backends.base import Conditions
 from diffes.backends.device_blob import DeviceBlob
 from diffes.backends.tensorrt.build import Progress
@@ -20,10 +21,10 @@ from diffes.backends.tensorrt.package import find_package
 from diffes.backends.tensorrt.profiles import batches_from, engine_specs
 from diffes.bundle import Bundle
 from diffes.errors import BackendError
-from diffes.prompts import Rows, WithoutEncoder
+from diffes.prompts import Encoded, Rows
 
 
-class TensorRTBackend(WithoutEncoder):
+class TensorRTBackend:
     """Every engine is loaded, or built, and every profile bound before the first request.
 
     BackendError without the package, without a GPU that its engines run on, or if an engine cannot be built.
@@ -53,6 +54,8 @@ class TensorRTBackend(WithoutEncoder):
         self.buckets: Sequence[int] = batches_from(None) if batches is None else batches
         specs = engine_specs(bundle, tuple(self.buckets))
         engines = [LoadedEngine(package, gpu, spec, cache.load(spec, progress)) for spec in specs]
+        self._architecture = bundle.architecture
+        self._encode = None if manifest.encode is None else manifest.encode.file
         self._condition = manifest.condition.file
         self._conditions = [spec.name for spec in manifest.condition.outputs]
         self._decode = manifest.decode.graph.file if manifest.decode.graph else None
@@ -67,6 +70,13 @@ class TensorRTBackend(WithoutEncoder):
                 engine.bind([graphs[file] for file in spec.graphs], addresses, scratch)
                 self._engines.update(dict.fromkeys(spec.graphs, engine))
         self._denoise = {subgraph.id: subgraph.file for subgraph in manifest.subgraphs}
+
+    @torch.inference_mode()
+    def encode(self, prompts: Rows) -> Encoded:
+        """Prompts [P, ...] → what is made of them once for all steps, on the GPU."""
+        encode, names = self._encode, encoder_outputs(self._architecture)
+        encoder = None if encode is None else lambda **rows: [self._run(encode, rows)[name] for name in names]
+        return encoded_by(self._architecture, encoder, prompts)
 
     @torch.inference_mode()
     def condition(self, timesteps: Tensor, features: Rows) -> dict[str, Tensor]:

@@ -59,7 +59,7 @@ def test_it_answers_as_its_backend_does(host: Host, tiny_bundle: Bundle) -> None
 @pytest.mark.parametrize(
     ("asked", "tensors", "complaint"),
     [
-        ({}, {}, "unknown operation: expected one of describe, condition, denoise, decode, found none"),
+        ({}, {}, "unknown operation: expected one of describe, encode, condition, denoise, decode, found none"),
         ({"operation": "stop"}, {}, "unknown operation.*found stop"),
         ({"operation": "describe", "bundle": "0"}, {}, "another bundle than its client: expected manifest 0, found"),
         ({"operation": "condition"}, {}, "a call is one batch.*found no tensor"),
