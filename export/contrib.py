@@ -8,11 +8,38 @@ import torch
 from torch import Tensor
 
 from diffes.kernels import plain
-from diffes.kernels.plain import Branch, Norm, linear
+from diffes.kernels.plain import (
+    Branch,
+    Norm,
+    convolved,
+    cross_attention,
+    doubled,
+    gated_gelu_linear,
+    group_norm,
+    group_norm_silu,
+    layer_norm,
+    linear,
+    summed_norm,
+)
 
 HEAD_DIM = "diffes.head_dim"  # a note on attention nodes: a plan's number of heads is set when its weights are
 
-__all__ = ["HEAD_DIM", "gated_norm", "gelu_linear", "linear", "modulated_norm", "self_attention"]
+__all__ = [
+    "HEAD_DIM",
+    "convolved",
+    "cross_attention",
+    "doubled",
+    "gated_gelu_linear",
+    "gated_norm",
+    "gelu_linear",
+    "group_norm",
+    "group_norm_silu",
+    "layer_norm",
+    "linear",
+    "modulated_norm",
+    "self_attention",
+    "summed_norm",
+]
 
 
 def modulated_norm(x: Tensor, norm: Norm) -> Tensor:

@@ -1,15 +1,31 @@
 """One denoising step of a U-Net on tensors cut to a stage plan."""
 
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from diffes.architectures.base import Entry, Tap, Weights, branch_offset, parameters_of
-from diffes.architectures.unet_tree import Blocks, Keep, Node, Resample, Resnet
-from diffes.kernels import Branch, cross_attention, gated_gelu_linear, self_attention, value_of
+from diffes.architectures.unet_tree import Blocks, Keep, Resample, Resnet
+from diffes.kernels import (
+    Branch,
+    GroupNorm,
+    LayerNorm,
+    convolved,
+    cross_attention,
+    doubled,
+    gated_gelu_linear,
+    group_norm,
+    group_norm_silu,
+    layer_norm,
+    linear,
+    self_attention,
+    summed_norm,
+    value_of,
+)
 from diffes.schedule import StagePlan
 
 if TYPE_CHECKING:
@@ -28,6 +44,17 @@ class Moment:
     hidden: Tensor
     residual: Tensor
     kept: tuple[Tensor, ...]
+
+
+class _Layer(NamedTuple):
+    """A layer of a transformer block: its projection by name, what it keeps, and what it makes of its entry."""
+
+    name: str
+    block: Any
+    norm: str
+    projection: Any
+    kept: int
+    inputs: Callable[[Tensor, tuple[int, int]], Tensor]  # of an entry [B*tokens, D], and (B, tokens)
 
 
 class UNetStep(nn.Module):
@@ -68,96 +95,88 @@ class UNetStep(nn.Module):
             else:
                 moment = Moment(self._enter(node, x), x, kept)
                 x = self._leave(node, self._through(node, node.first, moment, text), x)
-        x = F.silu(self._group_norm("conv_norm_out", x, self.unet.norm_eps))
-        return self._conv("conv_out", x)
+        return self._conv("conv_out", group_norm_silu(x, self._group_norm("conv_norm_out", self.unet.norm_eps)))
 
     def _resnet(self, node: Resnet, x: Tensor, time: Tensor) -> Tensor:
-        h = F.silu(self._group_norm(f"{node.name}.norm1", x, self.unet.norm_eps))
-        h = self._conv(f"{node.name}.conv1", h) + time[:, node.time : node.time + node.outputs, None, None]
-        h = F.silu(self._group_norm(f"{node.name}.norm2", h, self.unet.norm_eps))
-        h = self._conv(f"{node.name}.conv2", h)
+        first, second = (self._group_norm(f"{node.name}.norm{number}", self.unet.norm_eps) for number in (1, 2))
+        time = time[:, node.time : node.time + node.outputs]
+        h = self._conv(f"{node.name}.conv1", group_norm_silu(x, first), time)
         if node.inputs + node.skip != node.outputs:
-            x = self._conv(f"{node.name}.conv_shortcut", x, padding=0)
-        return x + h
+            x = self._conv(f"{node.name}.conv_shortcut", x)
+        return self._conv(f"{node.name}.conv2", group_norm_silu(h, second), x)
 
     def _resample(self, node: Resample, x: Tensor) -> Tensor:
-        if node.up:
-            return self._conv(node.name, F.interpolate(x, scale_factor=2.0, mode="nearest"))
-        return self._conv(node.name, x, stride=2)
+        return self._conv(node.name, doubled(x)) if node.up else self._conv(node.name, x, stride=2)
 
     def _enter(self, node: Blocks, x: Tensor) -> Tensor:
         w = self._of(f"{node.name}.proj_in")
-        tokens = self._group_norm(f"{node.name}.norm", x, _BLOCKS_NORM_EPS).flatten(2).transpose(1, 2)
-        return F.linear(tokens, w.weight, w.bias)
+        normed = group_norm(x, self._group_norm(f"{node.name}.norm", _BLOCKS_NORM_EPS)).flatten(2).transpose(1, 2)
+        hidden: Tensor = linear(normed.flatten(0, 1), w.weight, w.bias).view(normed.shape)
+        return hidden
 
     def _leave(self, node: Blocks, hidden: Tensor, residual: Tensor) -> Tensor:
         w = self._of(f"{node.name}.proj_out")
-        back: Tensor = F.linear(hidden, w.weight, w.bias).transpose(1, 2).unflatten(2, residual.shape[2:])
+        tokens = linear(hidden.flatten(0, 1), w.weight, w.bias).view(hidden.shape)
+        back: Tensor = tokens.transpose(1, 2).unflatten(2, residual.shape[2:])
         return back + residual
 
     def _through(self, node: Blocks, first: int, moment: Moment, text: Tensor) -> Tensor:
-        """The transformer blocks from `first` on."""
-        x = moment.hidden
+        """The transformer blocks from `first` on. A layer's branch is added when the next one asks for its entry."""
+        x, branch = moment.hidden, None
         for block in range(first, node.first + node.depth):
             if self.entry is not None:
+                x, branch = _summed(x, branch), None
                 self.entry(block, Moment(x, moment.residual, moment.kept))
-            plan, at = self.plan[block], self._of(f"blocks.{block}")
-            x = x + self._self_attention(x, at, block, plan.heads)
-            x = x + self._text_attention(x, at, block, text, node)
-            x = x + self._mlp(x, at, block, plan.channels)
-        return x
+            for layer in self._layers_of(block, text):
+                x, branch = self._pass(x, branch, layer)
+        return _summed(x, branch)
 
-    def _self_attention(self, x: Tensor, at: Any, block: int, heads: int) -> Tensor:
-        if heads == 0:
-            return self._skipped(x, at, "norm1", at.out)
-        entry = self._entry(x, at.norm1)
-        mixed = self_attention(F.linear(entry, at.qkv.weight), (x.shape[0], x.shape[1]), self.unet.head_dim(block))
-        return self._added(x, entry, at.out, mixed, f"blocks.{block}.out.weight")
+    def _layers_of(self, block: int, text: Tensor) -> Iterator["_Layer"]:
+        heads, channels = self.plan[block]
+        at, head_dim, node = self._of(f"blocks.{block}"), self.unet.head_dim(block), self.unet.blocks[block]
+        keys = node.keys_of(block)
 
-    def _text_attention(self, x: Tensor, at: Any, block: int, text: Tensor, node: Blocks) -> Tensor:
-        if self.plan[block].heads == 0:
-            return self._skipped(x, at, "norm2", at.text_out)
-        entry, keys = self._entry(x, at.norm2), node.keys_of(block)
-        begins, images = (keys, keys + node.channels), (x.shape[0], x.shape[1])
-        queries = F.linear(entry, at.query.weight)
-        mixed = cross_attention(queries, text, begins, images, self.unet.head_dim(block))
-        return self._added(x, entry, at.text_out, mixed, f"blocks.{block}.text_out.weight")
+        def mixed(entry: Tensor, images: tuple[int, int]) -> Tensor:
+            return self_attention(F.linear(entry, at.qkv.weight), images, head_dim)
 
-    def _mlp(self, x: Tensor, at: Any, block: int, channels: int) -> Tensor:
-        if channels == 0:
-            return self._skipped(x, at, "norm3", at.down)
-        entry = self._entry(x, at.norm3)
-        inner = gated_gelu_linear(entry, (at.hidden.weight, at.hidden.bias), (at.gate.weight, at.gate.bias))
-        return self._added(x, entry, at.down, inner, f"blocks.{block}.down.weight")
+        def told(entry: Tensor, images: tuple[int, int]) -> Tensor:
+            queries = F.linear(entry, at.query.weight)
+            return cross_attention(queries, text, (keys, keys + node.channels), images, head_dim)
 
-    def _added(self, x: Tensor, entry: Tensor, layer: Any, inputs: Tensor, name: str) -> Tensor:
-        """What a branch adds to x."""
+        def inner(entry: Tensor, _: tuple[int, int]) -> Tensor:
+            return gated_gelu_linear(entry, (at.hidden.weight, at.hidden.bias), (at.gate.weight, at.gate.bias))
+
+        yield _Layer(f"blocks.{block}.out.weight", at, "norm1", at.out, heads, mixed)
+        yield _Layer(f"blocks.{block}.text_out.weight", at, "norm2", at.text_out, heads, told)
+        yield _Layer(f"blocks.{block}.down.weight", at, "norm3", at.down, channels, inner)
+
+    def _pass(self, x: Tensor, before: Branch | None, layer: "_Layer") -> tuple[Tensor, Branch]:
+        """x [B, tokens, D] with the branch before, and the layer's: its bias if it keeps nothing and has no factors."""
+        if layer.kept == 0 and "left" not in layer.projection._parameters:
+            return _summed(x, before), Branch(layer.projection.bias)
+        weights = layer.block.get_submodule(layer.norm)
+        norm = LayerNorm(weights.weight, weights.bias, _BLOCK_NORM_EPS)
+        x, normed = (x, layer_norm(x, norm)) if before is None else summed_norm(x, before, norm)
+        entry = normed.flatten(0, 1)
+        offset = branch_offset(entry, layer.projection)
+        if layer.kept == 0:
+            return x, Branch(offset)
+        inputs = layer.inputs(entry, (x.shape[0], x.shape[1]))
         if self.tap is not None:
-            self.tap(name, inputs, entry)
-        return value_of(Branch(branch_offset(entry, layer), inputs, layer.weight), x)
+            self.tap(layer.name, inputs, entry)
+        return x, Branch(offset, inputs, layer.projection.weight)
 
-    def _skipped(self, x: Tensor, at: Any, norm: str, layer: Any) -> Tensor:
-        """What is left of a branch that keeps nothing: its bias, and what factors make of its entry."""
-        if "left" not in layer._parameters:
-            bias: Tensor = layer.bias
-            return bias
-        return value_of(Branch(branch_offset(self._entry(x, at.get_submodule(norm)), layer)), x)
-
-    @staticmethod
-    def _entry(x: Tensor, norm: Any) -> Tensor:
-        """x [B, tokens, D] normed → [B*tokens, D]."""
-        return F.layer_norm(x, x.shape[-1:], norm.weight, norm.bias, _BLOCK_NORM_EPS).flatten(0, 1)
-
-    def _group_norm(self, name: str, x: Tensor, eps: float) -> Tensor:
+    def _group_norm(self, name: str, eps: float) -> GroupNorm:
         w = self._of(name)
-        return F.group_norm(x, self.unet.norm_groups, w.weight, w.bias, eps)
+        return GroupNorm(w.weight, w.bias, self.unet.norm_groups, eps)
 
-    def _conv(self, name: str, x: Tensor, *, stride: int = 1, padding: int = 1) -> Tensor:
+    def _conv(self, name: str, x: Tensor, added: Tensor | None = None, *, stride: int = 1) -> Tensor:
         w = self._of(name)
-        return F.conv2d(x, w.weight, w.bias, stride=stride, padding=padding)
+        return convolved(x, w.weight, w.bias, added, stride=stride)
 
     def _of(self, name: str) -> Any:
         return self.weights.get_submodule(name)
 
 
-__all__ = ["Moment", "Node", "UNetStep"]
+def _summed(x: Tensor, branch: Branch | None) -> Tensor:
+    return x if branch is None else x + value_of(branch, x)

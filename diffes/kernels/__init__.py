@@ -14,7 +14,7 @@ from torch import Tensor
 
 from diffes.errors import BackendError
 from diffes.kernels import plain
-from diffes.kernels.plain import Advanced, Branch, Norm, value_of
+from diffes.kernels.plain import Advanced, Branch, GroupNorm, LayerNorm, Norm, value_of
 from diffes.precision import rounds_to_tf32
 
 _ROUNDED = (torch.bfloat16, torch.float16)
@@ -29,6 +29,45 @@ def modulated_norm(x: Tensor, norm: Norm) -> Tensor:
 def gated_norm(x: Tensor, gate: Tensor, branch: Branch, norm: Norm) -> tuple[Tensor, Tensor]:
     """x [B, tokens, D] + gate [B, 1, D] * branch, and the norm of that; both like x."""
     result: tuple[Tensor, Tensor] = _of(x).gated_norm(x, gate, branch, norm)
+    return result
+
+
+def layer_norm(x: Tensor, norm: LayerNorm) -> Tensor:
+    """x [B, tokens, D] normed → like x."""
+    normed: Tensor = _of(x).layer_norm(x, norm)
+    return normed
+
+
+def summed_norm(x: Tensor, branch: Branch, norm: LayerNorm) -> tuple[Tensor, Tensor]:
+    """x [B, tokens, D] + branch, and the norm of that; both like x."""
+    result: tuple[Tensor, Tensor] = _of(x).summed_norm(x, branch, norm)
+    return result
+
+
+def group_norm(x: Tensor, norm: GroupNorm) -> Tensor:
+    """x [B, C, h, w] normed → like x."""
+    normed: Tensor = _of(x).group_norm(x, norm)
+    return normed
+
+
+def group_norm_silu(x: Tensor, norm: GroupNorm) -> Tensor:
+    """The same through SiLU."""
+    normed: Tensor = _of(x).group_norm_silu(x, norm)
+    return normed
+
+
+def convolved(x: Tensor, weight: Tensor, bias: Tensor, added: Tensor | None = None, *, stride: int = 1) -> Tensor:
+    """x [B, C, h, w] through a convolution, and what is added to that: like the result, or [B, channels] everywhere.
+
+    Places see as far to all sides, so that without a stride height and width stay.
+    """
+    result: Tensor = _of(x).convolved(x, weight, bias, added, stride=stride)
+    return result
+
+
+def doubled(x: Tensor) -> Tensor:
+    """x [B, C, h, w] with every pixel four times → [B, C, 2h, 2w]."""
+    result: Tensor = _of(x).doubled(x)
     return result
 
 
@@ -55,7 +94,8 @@ def self_attention(qkv: Tensor, images: tuple[int, int], head_dim: int) -> Tenso
 
 def gated_gelu_linear(x: Tensor, hidden: tuple[Tensor, Tensor], gate: tuple[Tensor, Tensor]) -> Tensor:
     """GEGLU: a linear map of x [M, K] times GELU of another, each its weight [N, K] and bias [N] → [M, N]."""
-    return plain.gated_gelu_linear(x, hidden, gate)
+    result: Tensor = _of(x).gated_gelu_linear(x, hidden, gate)
+    return result
 
 
 def cross_attention(
@@ -71,7 +111,8 @@ def cross_attention(
     text [B, T, all] holds keys and values; `begins` tells where those of as many heads as there are queries begin.
     `added` [B, 1, T] is added to all scores.
     """
-    return plain.cross_attention(queries, text, begins, images, head_dim, added)
+    mixed: Tensor = _of(queries).cross_attention(queries, text, begins, images, head_dim, added)
+    return mixed
 
 
 def guided_advance(
@@ -131,16 +172,24 @@ def _of(x: Tensor) -> ModuleType:
 __all__ = [
     "Advanced",
     "Branch",
+    "GroupNorm",
+    "LayerNorm",
     "Norm",
+    "convolved",
     "cross_attention",
+    "doubled",
     "gated_gelu_linear",
     "gated_norm",
     "gelu_linear",
+    "group_norm",
+    "group_norm_silu",
     "guided_advance",
     "is_fast",
+    "layer_norm",
     "linear",
     "modulated_norm",
     "self_attention",
+    "summed_norm",
     "traced_as",
     "value_of",
 ]

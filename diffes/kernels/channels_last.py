@@ -12,7 +12,9 @@ from typing import Any
 import torch
 import triton
 import triton.language as tl
-from torch import Tensor, nn
+from torch import Tensor
+
+from diffes.kernels.plain import GroupNorm
 
 _TILE = 4096  # values a program holds at once
 _SUMMED = 8  # tiles at most that a program adds up
@@ -105,7 +107,9 @@ def _mean_and_scale(  # type: ignore[no-untyped-def]
 
 
 @triton.jit
-def _apply_silu(x, centre, scale, bias, out, pixels, channels, PIXELS: tl.constexpr, WIDTH: tl.constexpr):  # type: ignore[no-untyped-def]
+def _apply(  # type: ignore[no-untyped-def]
+    x, centre, scale, bias, out, pixels, channels, SILU: tl.constexpr, PIXELS: tl.constexpr, WIDTH: tl.constexpr
+):
     sample = tl.program_id(1).to(tl.int64)
     at, there = _tile(sample, tl.program_id(0), pixels, channels, PIXELS, WIDTH)
     channel = tl.arange(0, WIDTH)
@@ -115,17 +119,20 @@ def _apply_silu(x, centre, scale, bias, out, pixels, channels, PIXELS: tl.conste
     offset = tl.load(bias + channel, mask=own, other=0.0).to(tl.float32)
     values = tl.load(x + at, mask=there, other=0.0).to(tl.float32)
     values = (values - mean[None, :]) * factor[None, :] + offset[None, :]
-    small = tl.exp(-tl.abs(values))  # never overflows
-    values = values * tl.where(values < 0, small, 1.0) / (1.0 + small)
+    if SILU:
+        small = tl.exp(-tl.abs(values))  # never overflows
+        values = values * tl.where(values < 0, small, 1.0) / (1.0 + small)
     tl.store(out + at, values.to(out.dtype.element_ty), mask=there)
 
 
 @triton.jit
-def _sum_of_three(x, bias, skip, out, pixels, channels, SKIP: tl.constexpr, PIXELS: tl.constexpr, WIDTH: tl.constexpr):  # type: ignore[no-untyped-def]
+def _sum_of_three(  # type: ignore[no-untyped-def]
+    x, bias, skip, out, pixels, channels, apart, SKIP: tl.constexpr, PIXELS: tl.constexpr, WIDTH: tl.constexpr
+):
     sample = tl.program_id(1).to(tl.int64)
     at, there = _tile(sample, tl.program_id(0), pixels, channels, PIXELS, WIDTH)
     channel = tl.arange(0, WIDTH)
-    offset = tl.load(bias + channel, mask=channel < channels, other=0.0).to(tl.float32)
+    offset = tl.load(bias + sample * apart + channel, mask=channel < channels, other=0.0).to(tl.float32)
     values = tl.load(x + at, mask=there, other=0.0).to(tl.float32) + offset[None, :]
     if SKIP:
         values += tl.load(skip + at, mask=there, other=0.0).to(tl.float32)
@@ -146,8 +153,8 @@ def _four_of_each(x, out, pixels, channels, columns, PIXELS: tl.constexpr, WIDTH
             tl.store(out + place[:, None] * channels + tl.arange(0, WIDTH)[None, :], values, mask=there)
 
 
-def group_norm_silu(x: Tensor, norm: nn.GroupNorm) -> Tensor:
-    """x [B, C, h, w] normed, through SiLU → like x, channels last."""
+def group_norm(x: Tensor, norm: GroupNorm, *, silu: bool = False) -> Tensor:
+    """x [B, C, h, w] normed, through SiLU if asked for → like x, channels last."""
     x, out = _channels_last(x)
     if not x.numel():
         return out
@@ -157,11 +164,11 @@ def group_norm_silu(x: Tensor, norm: nn.GroupNorm) -> Tensor:
     runs = triton.cdiv(pixels, tiles * tile["PIXELS"])
     sums = torch.empty(2, rows, runs, channels, device=x.device, dtype=torch.float32)
     scales = torch.empty(2, rows, channels, device=x.device, dtype=torch.float32)
-    group = channels // norm.num_groups
+    group = channels // norm.groups
     within = triton.next_power_of_2(group)
     with _on(x):
         _sum_runs[(runs, rows)](x, *sums.unbind(), pixels, channels, TILES=tiles, **tile)
-        _mean_and_scale[(norm.num_groups, rows)](
+        _mean_and_scale[(norm.groups, rows)](
             *sums.unbind(),
             norm.weight,
             *scales.unbind(),
@@ -176,12 +183,12 @@ def group_norm_silu(x: Tensor, norm: nn.GroupNorm) -> Tensor:
             num_warps=_WARPS,
         )
         grid = triton.cdiv(pixels, tile["PIXELS"]), rows
-        _apply_silu[grid](x, *scales.unbind(), norm.bias, out, pixels, channels, **tile)
+        _apply[grid](x, *scales.unbind(), norm.bias, out, pixels, channels, SILU=silu, **tile)
     return out
 
 
 def biased_sum(x: Tensor, bias: Tensor, skip: Tensor | None = None) -> Tensor:
-    """x [B, C, h, w] + bias [C] + skip, which is like x → like x, channels last."""
+    """x [B, C, h, w] + bias [C] or [B, C] + skip, which is like x → like x, channels last."""
     x, out = _channels_last(x)
     if not x.numel():
         return out
@@ -189,7 +196,8 @@ def biased_sum(x: Tensor, bias: Tensor, skip: Tensor | None = None) -> Tensor:
     pixels, tile = x.shape[2] * x.shape[3], _tile_of(x.shape[1])
     with _on(x):
         grid = triton.cdiv(pixels, tile["PIXELS"]), len(x)
-        _sum_of_three[grid](x, bias, other, out, pixels, x.shape[1], SKIP=skip is not None, **tile)
+        apart = 0 if bias.dim() == 1 else bias.stride(0)
+        _sum_of_three[grid](x, bias, other, out, pixels, x.shape[1], apart, SKIP=skip is not None, **tile)
     return out
 
 

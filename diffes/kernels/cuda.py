@@ -15,9 +15,9 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from triton.runtime.errors import OutOfResources
 
 from diffes.files import cache_folder
-from diffes.kernels import attention, norms, plain, products
+from diffes.kernels import attention, channels_last, gating, norms, plain, products
 from diffes.kernels.choice import Choices, fastest
-from diffes.kernels.plain import Branch, Norm
+from diffes.kernels.plain import Branch, GroupNorm, LayerNorm, Norm
 
 _LIBRARY = "library"
 _CALLS, _REPLAYS = 10, 5  # of a candidate that is measured: calls in a graph, and how often that is replayed
@@ -32,15 +32,59 @@ _ATTENTION_TILES = (
 )  # queries, keys, warps
 
 modulated_norm = norms.modulated_norm
+group_norm = channels_last.group_norm
+doubled = channels_last.doubled
 
 
 def gated_norm(x: Tensor, gate: Tensor, branch: Branch, norm: Norm) -> tuple[Tensor, Tensor]:
     """plain.gated_norm: a product, and one kernel for all that follows it."""
-    offset, inputs, weight = branch
+    return norms.gated_norm(x, gate, branch.offset, _product(branch), norm)
+
+
+def layer_norm(x: Tensor, norm: LayerNorm) -> Tensor:
+    """plain.layer_norm."""
+    return norms.modulated_norm(x, _for_all(x, norm))
+
+
+def summed_norm(x: Tensor, branch: Branch, norm: LayerNorm) -> tuple[Tensor, Tensor]:
+    """plain.summed_norm: a product, and one kernel for all that follows it."""
+    return norms.gated_norm(x, None, branch.offset, _product(branch), _for_all(x, norm))
+
+
+def _product(branch: Branch) -> Tensor | None:
+    _, inputs, weight = branch
     if inputs is None or weight is None:
-        return norms.gated_norm(x, gate, offset, None, norm)
+        return None
     ways = {_LIBRARY: lambda: inputs @ weight, **products.ways(inputs, weight.t())}
-    return norms.gated_norm(x, gate, offset, fastest(_name("product", inputs, weight.shape[1]), ways), norm)
+    return fastest(_name("product", inputs, weight.shape[1]), ways)
+
+
+def _for_all(x: Tensor, norm: LayerNorm) -> Norm:
+    """The weights as every image's scale and shift."""
+    scale, shift = (weights.expand(len(x), 1, -1) for weights in (norm.weight, norm.bias))
+    return Norm(scale, shift, norm.weight, norm.eps)
+
+
+def group_norm_silu(x: Tensor, norm: GroupNorm) -> Tensor:
+    """plain.group_norm_silu."""
+    return channels_last.group_norm(x, norm, silu=True)
+
+
+def convolved(x: Tensor, weight: Tensor, bias: Tensor, added: Tensor | None = None, *, stride: int = 1) -> Tensor:
+    """plain.convolved: the library's, and one kernel for all that is added; it adds a bias in a slow one of its own."""
+    x = x.contiguous(memory_format=torch.channels_last)
+    x = F.conv2d(x, weight, None, stride=stride, padding=weight.shape[-1] // 2)
+    if added is not None and added.dim() == 2:
+        return channels_last.biased_sum(x, bias + added)
+    return channels_last.biased_sum(x, bias, added)
+
+
+def gated_gelu_linear(x: Tensor, hidden: tuple[Tensor, Tensor], gate: tuple[Tensor, Tensor]) -> Tensor:
+    """plain.gated_gelu_linear: two products, and one kernel for what follows them."""
+    return gating.gated_gelu(linear(x, *hidden), linear(x, *gate))
+
+
+cross_attention = plain.cross_attention  # over few keys: the library's is as fast as memory
 
 
 def linear(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:

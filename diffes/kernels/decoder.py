@@ -9,7 +9,8 @@ from diffusers.models.upsampling import Upsample2D
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from diffes.kernels.channels_last import biased_sum, doubled, group_norm_silu
+from diffes.kernels.channels_last import biased_sum, doubled, group_norm
+from diffes.kernels.plain import GroupNorm
 
 
 def decode(decoder: Decoder, latents: Tensor) -> Tensor:
@@ -25,7 +26,7 @@ def decode(decoder: Decoder, latents: Tensor) -> Tensor:
             x = _block(block, x)
         for upsampler in stage.upsamplers or ():
             x = _convolved(upsampler.conv, doubled(x))
-    return _convolved(parts.conv_out, group_norm_silu(x, parts.conv_norm_out)).contiguous()
+    return _convolved(parts.conv_out, _activated(x, parts.conv_norm_out)).contiguous()
 
 
 def fits(decoder: Decoder) -> bool:
@@ -49,8 +50,12 @@ def _block_fits(block: Any) -> bool:
 def _block(block: Any, x: Tensor) -> Tensor:
     """Two convolutions of normed activations, added to what came in."""
     skip = x if block.conv_shortcut is None else _convolved(block.conv_shortcut, x)
-    x = _convolved(block.conv1, group_norm_silu(x, block.norm1))
-    return _convolved(block.conv2, group_norm_silu(x, block.norm2), skip)
+    x = _convolved(block.conv1, _activated(x, block.norm1))
+    return _convolved(block.conv2, _activated(x, block.norm2), skip)
+
+
+def _activated(x: Tensor, norm: nn.GroupNorm) -> Tensor:
+    return group_norm(x, GroupNorm(norm.weight, norm.bias, norm.num_groups, norm.eps), silu=True)
 
 
 def _convolved(layer: Any, x: Tensor, skip: Tensor | None = None) -> Tensor:

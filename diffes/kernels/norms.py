@@ -75,11 +75,15 @@ def _modulated_norm_row(  # type: ignore[no-untyped-def]
 
 
 @triton.jit
-def _gated(x, gate, offset, product, out, at, width, PRODUCT: tl.constexpr, EXACT: tl.constexpr):  # type: ignore[no-untyped-def]
+def _gated(  # type: ignore[no-untyped-def]
+    x, gate, offset, product, out, at, width, GATED: tl.constexpr, PRODUCT: tl.constexpr, EXACT: tl.constexpr
+):
     branch = _load(offset, at, width, EXACT)
     if PRODUCT:
         branch += _load(product, at, width, EXACT)
-    value = _load(x, at, width, EXACT) + _load(gate, at, width, EXACT) * branch
+    if GATED:
+        branch *= _load(gate, at, width, EXACT)
+    value = _load(x, at, width, EXACT) + branch
     _store(out, at, width, value, EXACT)
     return value
 
@@ -101,6 +105,7 @@ def _gated_norm_row(  # type: ignore[no-untyped-def]
     scale_stride,
     shift_stride,
     eps,
+    GATED: tl.constexpr,
     PRODUCT: tl.constexpr,
     MAIN: tl.constexpr,
     REST: tl.constexpr,
@@ -114,8 +119,8 @@ def _gated_norm_row(  # type: ignore[no-untyped-def]
     gate += sample * gate_stride
     offset += row * offset_stride
     after = MAIN + tl.arange(0, REST)
-    main = _gated(x, gate, offset, product, out, tl.arange(0, MAIN), width, PRODUCT, True)
-    rest = _gated(x, gate, offset, product, out, after, width, PRODUCT, EXACT)
+    main = _gated(x, gate, offset, product, out, tl.arange(0, MAIN), width, GATED, PRODUCT, True)
+    rest = _gated(x, gate, offset, product, out, after, width, GATED, PRODUCT, EXACT)
     scale += sample * scale_stride
     shift += sample * shift_stride
     _store_normed(normed + row * width, main, rest, width, scale, shift, eps, MAIN, REST, EXACT)
@@ -132,7 +137,7 @@ def modulated_norm(x: Tensor, norm: Norm) -> Tensor:
 
 def gated_norm(
     x: Tensor,
-    gate: Tensor,
+    gate: Tensor | None,
     offset: Tensor,
     product: Tensor | None,
     norm: Norm,
@@ -140,17 +145,18 @@ def gated_norm(
 ) -> tuple[Tensor, Tensor]:
     """plain.gated_norm in one kernel, of a branch whose `product` [B*tokens, D] is there already.
 
-    `offset` is the branch's, [D] or [B*tokens, D]; without a product it is all there is: a skipped half's.
-    `into` are the tensors to write, if they are there already.
+    Without a gate the branch is added as it is. `offset` is the branch's, [D] or [B*tokens, D]; without a product it is
+    all there is: a skipped half's. `into` are the tensors to write, if they are there already.
     """
     x, offset = x.contiguous(), offset.contiguous()
-    gate, scale, shift = _rows(gate), _rows(norm.scale), _rows(norm.shift)
+    is_gated, scale, shift = gate is not None, _rows(norm.scale), _rows(norm.shift)
+    gate = scale if gate is None else _rows(gate)
     out, normed = into or (torch.empty_like(x), torch.empty_like(x))
     offset_stride = x.shape[2] if offset.dim() > 1 else 0
     some = x if product is None else product.contiguous()
     strides = gate.stride(0), offset_stride, scale.stride(0), shift.stride(0)
     arguments = (x, gate, offset, some, scale, shift, out, normed, *x.shape[1:], *strides, norm.eps)
-    _launch(_gated_norm_row, x, arguments, PRODUCT=product is not None)
+    _launch(_gated_norm_row, x, arguments, GATED=is_gated, PRODUCT=product is not None)
     return out, normed
 
 

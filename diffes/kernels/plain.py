@@ -25,6 +25,23 @@ class Norm(NamedTuple):
     eps: float
 
 
+class LayerNorm(NamedTuple):
+    """A layer norm with weights of its own, both [D]."""
+
+    weight: Tensor
+    bias: Tensor
+    eps: float
+
+
+class GroupNorm(NamedTuple):
+    """A group norm of `groups` groups of channels; weights are [C]."""
+
+    weight: Tensor
+    bias: Tensor
+    groups: int
+    eps: float
+
+
 class Branch(NamedTuple):
     """What a half adds to the residual stream: inputs [B*tokens, K] @ weight [K, D] + offset, [D] or [B*tokens, D].
 
@@ -53,6 +70,42 @@ def gated_norm(x: Tensor, gate: Tensor, branch: Branch, norm: Norm) -> tuple[Ten
     """x [B, tokens, D] + gate [B, 1, D] * branch, and the norm of that; both like x."""
     x = x + gate * value_of(branch, x)
     return x, modulated_norm(x, norm)
+
+
+def layer_norm(x: Tensor, norm: LayerNorm) -> Tensor:
+    """x [B, tokens, D] normed → like x."""
+    return F.layer_norm(x, x.shape[-1:], norm.weight, norm.bias, norm.eps)
+
+
+def summed_norm(x: Tensor, branch: Branch, norm: LayerNorm) -> tuple[Tensor, Tensor]:
+    """x [B, tokens, D] + branch, and the norm of that; both like x."""
+    x = x + value_of(branch, x)
+    return x, layer_norm(x, norm)
+
+
+def group_norm(x: Tensor, norm: GroupNorm) -> Tensor:
+    """x [B, C, h, w] normed → like x."""
+    return F.group_norm(x, norm.groups, norm.weight, norm.bias, norm.eps)
+
+
+def group_norm_silu(x: Tensor, norm: GroupNorm) -> Tensor:
+    """The same through SiLU."""
+    return F.silu(group_norm(x, norm))
+
+
+def convolved(x: Tensor, weight: Tensor, bias: Tensor, added: Tensor | None = None, *, stride: int = 1) -> Tensor:
+    """x [B, C, h, w] through a convolution whose places see as far to all sides, and what is added to that: like the
+    result, or [B, channels], the same at all places.
+    """
+    x = F.conv2d(x, weight, bias, stride=stride, padding=weight.shape[-1] // 2)
+    if added is None:
+        return x
+    return x + (added[:, :, None, None] if added.dim() == 2 else added)
+
+
+def doubled(x: Tensor) -> Tensor:
+    """x [B, C, h, w] with every pixel four times → [B, C, 2h, 2w]."""
+    return F.interpolate(x, scale_factor=2.0, mode="nearest")
 
 
 def value_of(branch: Branch, like: Tensor) -> Tensor:

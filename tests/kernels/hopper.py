@@ -13,7 +13,7 @@ import triton
 from triton.backends.compiler import GPUTarget
 from triton.compiler import ASTSource
 
-from diffes.kernels import advance, attention, channels_last, cuda, norms
+from diffes.kernels import advance, attention, channels_last, cuda, gating, norms
 
 _TARGET = GPUTarget("cuda", 90, 32)
 _HALF = "*bf16"
@@ -58,7 +58,7 @@ def gated_norm() -> dict[str, int]:
     pointers = dict.fromkeys(("x", "gate", "offset", "product", "scale", "shift", "out", "normed"), _HALF)
     strides = dict.fromkeys((f"{name}_stride" for name in ("gate", "offset", "scale", "shift")), "i32")
     types = {**pointers, "tokens": "i32", "width": "i32", **strides, "eps": "fp32"}
-    constants = {"PRODUCT": True, "MAIN": 1024, "REST": 128, "EXACT": True}
+    constants = {"GATED": True, "PRODUCT": True, "MAIN": 1024, "REST": 128, "EXACT": True}
     return compiled(norms._gated_norm_row, types, constants, warps=1, multiples_of_16=("tokens", "width", *strides))
 
 
@@ -78,10 +78,10 @@ def between_convolutions() -> dict[str, dict[str, int]]:
                 {**sums, **scales, "weight": _HALF, "runs": "i32", "eps": "fp32"},
                 {**run, "WIDTH": wide // 32},
             ),
-            (channels_last._apply_silu, {**scales, **dict.fromkeys(("x", "bias", "out"), _HALF)}, tile),
+            (channels_last._apply, {**scales, **dict.fromkeys(("x", "bias", "out"), _HALF)}, {"SILU": True, **tile}),
             (
                 channels_last._sum_of_three,
-                {**whole, **dict.fromkeys(("x", "bias", "skip", "out"), _HALF)},
+                {**whole, "apart": "i32", **dict.fromkeys(("x", "bias", "skip", "out"), _HALF)},
                 {"SKIP": True, **tile},
             ),
             (channels_last._four_of_each, {**whole, "x": _HALF, "out": _HALF, "columns": "i32"}, tile),
@@ -102,9 +102,15 @@ def advanced() -> dict[str, int]:
     return compiled(advance._advance_block, types, constants, warps=4, multiples_of_16=("size",))
 
 
+def gated_gelu() -> dict[str, int]:
+    """Of values side by side."""
+    types = {**dict.fromkeys(("hidden", "gate", "out"), _HALF), "size": "i32"}
+    return compiled(gating._gated_gelu_block, types, {"BLOCK": gating._BLOCK}, warps=4, multiples_of_16=("size",))
+
+
 def main() -> None:
     """Compile and print."""
-    found = {"gated_norm": gated_norm(), "advance": advanced(), **between_convolutions()}
+    found = {"gated_norm": gated_norm(), "gated_gelu": gated_gelu(), "advance": advanced(), **between_convolutions()}
     found |= {"x".join(map(str, tile)): self_attention(*tile) for tile in cuda._ATTENTION_TILES}
     print(json.dumps(found))  # noqa: T201
 

@@ -1,19 +1,18 @@
 import pytest
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional as F
 
 pytest.importorskip("triton", reason="Triton is not made for this platform")
 
 from diffes.kernels import channels_last
-from diffes.kernels.channels_last import biased_sum, doubled, group_norm_silu
+from diffes.kernels.channels_last import biased_sum, doubled, group_norm
+from diffes.kernels.plain import GroupNorm
 from tests.kernels.some import DEVICE, normal
 
 
-def norm(channels: int, groups: int, dtype: torch.dtype = torch.float32) -> nn.GroupNorm:
-    made = nn.GroupNorm(groups, channels, eps=1e-6, device=DEVICE, dtype=dtype)
-    made.weight.data, made.bias.data = normal(channels, seed=1, dtype=dtype), normal(channels, seed=2, dtype=dtype)
-    return made.requires_grad_(False)
+def norm(channels: int, groups: int, dtype: torch.dtype = torch.float32) -> GroupNorm:
+    return GroupNorm(normal(channels, seed=1, dtype=dtype), normal(channels, seed=2, dtype=dtype), groups, 1e-6)
 
 
 def activations(*shape: int, dtype: torch.dtype = torch.float32) -> Tensor:
@@ -21,16 +20,27 @@ def activations(*shape: int, dtype: torch.dtype = torch.float32) -> Tensor:
     return normal(*shape, dtype=dtype) * 3 + normal(shape[1], 1, 1, seed=5, dtype=dtype)
 
 
-def plainly(x: Tensor, its: nn.GroupNorm) -> Tensor:
+def plainly(x: Tensor, its: GroupNorm) -> Tensor:
     """In float64: torch's own norm in float32 loses digits where the values of a group are nearly one."""
-    return F.silu(F.group_norm(x.double(), its.num_groups, its.weight.double(), its.bias.double(), its.eps)).float()
+    return F.silu(F.group_norm(x.double(), its.groups, its.weight.double(), its.bias.double(), its.eps)).float()
 
 
 @pytest.mark.parametrize(("channels", "groups"), [(4, 4), (8, 2), (24, 3), (128, 32), (512, 32)])
 @pytest.mark.parametrize("size", [1, 4, 9])
 def test_a_norm_through_silu_is_torchs(channels: int, groups: int, size: int) -> None:
     x, its = activations(3, channels, size, size), norm(channels, groups)
-    torch.testing.assert_close(group_norm_silu(x, its), plainly(x, its))
+    torch.testing.assert_close(group_norm(x, its, silu=True), plainly(x, its))
+
+
+def test_without_silu_it_is_the_norm_alone() -> None:
+    x, its = activations(2, 24, 5, 3), norm(24, 3)
+    expected = F.group_norm(x.double(), 3, its.weight.double(), its.bias.double(), its.eps).float()
+    torch.testing.assert_close(group_norm(x, its), expected)
+
+
+def test_a_bias_may_be_every_images_own() -> None:
+    x, bias = activations(3, 8, 4, 4), normal(3, 16, seed=7)[:, 4:12]  # cut from a condition, whose rows lie apart
+    torch.testing.assert_close(biased_sum(x, bias, x), 2 * x + bias[:, :, None, None])
 
 
 @pytest.mark.parametrize("runs", [1, 4, 16])
@@ -39,19 +49,19 @@ def test_runs_of_pixels_are_added_up_in_turns(monkeypatch: pytest.MonkeyPatch, r
     monkeypatch.setattr(channels_last, "_RUNS", runs)
     monkeypatch.setattr(channels_last, "_ADDED", 8)
     x, its = activations(2, 8, 7, 9), norm(8, 2)  # 63 pixels in tiles of 2, the last one half full
-    torch.testing.assert_close(group_norm_silu(x, its), plainly(x, its))
+    torch.testing.assert_close(group_norm(x, its, silu=True), plainly(x, its))
 
 
 def test_a_mean_far_from_0_costs_no_digits() -> None:
     x, its = normal(1, 8, 16, 16) + 10_000, norm(8, 2)
-    torch.testing.assert_close(group_norm_silu(x, its), plainly(x, its), rtol=1e-3, atol=2e-3)
+    torch.testing.assert_close(group_norm(x, its, silu=True), plainly(x, its), rtol=1e-3, atol=2e-3)
 
 
 def test_results_lie_channels_last_whatever_inputs_do() -> None:
     x, its = activations(2, 8, 4, 4), norm(8, 2)
     for given in (x, x.contiguous(memory_format=torch.channels_last), x.transpose(2, 3).contiguous().transpose(2, 3)):
         for found, expected in (
-            (group_norm_silu(given, its), plainly(x, its)),
+            (group_norm(given, its, silu=True), plainly(x, its)),
             (biased_sum(given, its.bias, given), 2 * x + its.bias.view(-1, 1, 1)),
             (doubled(given), F.interpolate(x, scale_factor=2.0)),
         ):
@@ -61,7 +71,7 @@ def test_results_lie_channels_last_whatever_inputs_do() -> None:
 
 def test_everything_is_calculated_in_float32_and_rounded_once() -> None:
     x, its = activations(2, 8, 8, 8, dtype=torch.float16), norm(8, 2, torch.float16)
-    found = group_norm_silu(x, its)
+    found = group_norm(x, its, silu=True)
     assert found.dtype == torch.float16
     torch.testing.assert_close(found.float(), plainly(x, its), rtol=1.01 * 2**-11, atol=1e-6)
     added = x.double() + its.bias.double().view(-1, 1, 1) + x.flip(0).double()
@@ -70,9 +80,9 @@ def test_everything_is_calculated_in_float32_and_rounded_once() -> None:
 
 def test_an_image_is_the_same_alone_and_in_any_batch() -> None:
     x, its = activations(5, 8, 8, 8), norm(8, 2)
-    together = group_norm_silu(x, its)
+    together = group_norm(x, its, silu=True)
     for rows in (slice(0, 1), slice(2, 4)):
-        assert torch.equal(group_norm_silu(x[rows], its), together[rows])
+        assert torch.equal(group_norm(x[rows], its, silu=True), together[rows])
 
 
 @pytest.mark.parametrize("channels", [3, 8, 24])
@@ -86,6 +96,6 @@ def test_sums_and_doublings_are_exact(channels: int, size: tuple[int, int]) -> N
 
 def test_no_images_are_no_work() -> None:
     nothing = torch.empty(0, 8, 4, 4, device=DEVICE)
-    assert group_norm_silu(nothing, norm(8, 2)).shape == nothing.shape
+    assert group_norm(nothing, norm(8, 2), silu=True).shape == nothing.shape
     assert biased_sum(nothing, normal(8)).shape == nothing.shape
     assert doubled(nothing).shape == (0, 8, 8, 8)

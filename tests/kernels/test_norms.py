@@ -5,7 +5,7 @@ from torch import Tensor
 pytest.importorskip("triton", reason="Triton is not made for this platform")
 
 from diffes.kernels import norms, plain
-from diffes.kernels.plain import Branch, Norm
+from diffes.kernels.plain import Branch, LayerNorm, Norm
 from tests.kernels.some import TOKENS, normal, step
 
 
@@ -28,6 +28,15 @@ def test_a_gated_norm_adds_a_product_and_its_offset(width: int) -> None:
         torch.testing.assert_close(
             norms.gated_norm(x, gate, offset, product, norm), plainly(x, gate, offset, product, norm)
         )
+
+
+def test_without_a_gate_a_branch_is_added_as_it_is() -> None:
+    x, _, norm = step(3)
+    weights = LayerNorm(normal(24, seed=4), normal(24, seed=5), 1e-5)
+    scale, shift = (each.expand(3, 1, 24) for each in weights[:2])
+    found = norms.gated_norm(x, None, normal(24), normal(3 * TOKENS, 24, seed=9), Norm(scale, shift, scale, 1e-5))
+    expected = plain.summed_norm(x, Branch(normal(24) + normal(3 * TOKENS, 24, seed=9)), weights)
+    torch.testing.assert_close(found, expected)
 
 
 def test_a_skipped_half_adds_its_offset() -> None:
