@@ -26,9 +26,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from diffes.architectures.base import PrunableLayer, Weights, require_keys
+from diffes.architectures.base import PrunableLayer, Weights
 from diffes.architectures.unet_condition import UNetCondition, UNetEncoder
-from diffes.architectures.unet_config import SUPPORTED, TEXT_TOKENS, TIME_IDS, count, levels_of
+from diffes.architectures.unet_config import TEXT_TOKENS, TIME_IDS, count, levels_of, require_supported
 from diffes.architectures.unet_cost import macs, parameters
 from diffes.architectures.unet_step import UNetStep
 from diffes.architectures.unet_tree import Blocks, Keep, Level, Node, Resample, Resnet, blocks_of, walk
@@ -56,7 +56,7 @@ class UNet:
     @classmethod
     def from_config(cls, config: Mapping[str, Any]) -> "UNet":
         """Read diffusers' config; CheckpointError for variants this family does not cover."""
-        require_keys(config, SUPPORTED, "U-Net")
+        require_supported(config)
         levels, middle = levels_of(config)
         id_channels = count(config, "addition_time_embed_dim")
         return cls(

@@ -3,19 +3,51 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from diffes.architectures.base import require_keys
 from diffes.architectures.unet_tree import Level
 from diffes.errors import CheckpointError
 
 TEXT_TOKENS = 77  # of CLIP's text encoders
 TIME_IDS = 6  # original height and width, top and left of the crop, height and width wanted
 
-SUPPORTED = {
+_SUPPORTED = {
     "act_fn": "silu",
     "addition_embed_type": "text_time",
     "use_linear_projection": True,
     "flip_sin_to_cos": True,
     "freq_shift": 0,
 }
+
+# what a config may leave out; anything else computes something else, some of it with the same tensors
+_DEFAULTS = {
+    "attention_type": "default",
+    "center_input_sample": False,
+    "class_embed_type": None,
+    "conv_in_kernel": 3,
+    "conv_out_kernel": 3,
+    "cross_attention_norm": None,
+    "downsample_padding": 1,
+    "dual_cross_attention": False,
+    "encoder_hid_dim": None,
+    "encoder_hid_dim_type": None,
+    "mid_block_scale_factor": 1,
+    "only_cross_attention": False,
+    "resnet_out_scale_factor": 1.0,
+    "resnet_skip_time_act": False,
+    "resnet_time_scale_shift": "default",
+    "reverse_transformer_layers_per_block": None,
+    "time_cond_proj_dim": None,
+    "time_embedding_act_fn": None,
+    "time_embedding_dim": None,
+    "time_embedding_type": "positional",
+    "timestep_post_act": None,
+}
+
+
+def require_supported(config: Mapping[str, Any]) -> None:
+    """CheckpointError for variants that a step here would compute wrongly."""
+    require_keys(config, _SUPPORTED, "U-Net")
+    require_keys({**_DEFAULTS, **config}, _DEFAULTS, "U-Net")
 
 
 def levels_of(config: Mapping[str, Any]) -> tuple[tuple[Level, ...], int]:
