@@ -1,67 +1,28 @@
 """Models of every family from calibration to images of a bundle; their text encoders' states are given."""
 
-import json
 from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
 from diffusers.schedulers.scheduling_ddim import DDIMScheduler
-from torch import Tensor
 
 from diffes.backends import LOCAL_BACKENDS, open_backend
 from diffes.bundle import Bundle
-from diffes.checkpoint import Checkpoint
 from diffes.engine.engine import Engine
 from diffes.engine.request import Request
 from diffes.inspection import inspect
-from diffes.pruning.calibration import Calibration, calibrate
-from diffes.pruning.spec import CalibrationSpec
-from diffes.rollout import initial_state, run, seeded_noise
+from diffes.rollout import initial_state, run
 from diffes.router import route
 from diffes.verification import require_verified, verify
 from export.triton import wrap_bundle
-from tests.architectures.tiny import UNETS, tiny_pixart, tiny_unet
-from tests.bundles import SAMPLER, export
+from tests.bundles import SAMPLER
 from tests.engine.driving import drain
-
-STAGES = ((0, 0), (1, 1), (2, 0), (0, 2))  # (heads, channels) level of two parts
-
-
-class Model:
-    """One family's: diffusers' model, its checkpoint, calibration and bundle."""
-
-    def __init__(self, made: Any, folder: Path) -> None:
-        self.made = made
-        made.save_pretrained(folder / "denoiser")
-        scheduler = DDIMScheduler(beta_start=1e-4, beta_end=0.02, clip_sample=False)
-        self.checkpoint = Checkpoint(  # opening a folder would refuse it: its texts cannot be encoded yet
-            folder=folder,
-            denoiser_folder=folder / "denoiser",
-            class_name=type(made).__name__,
-            config=json.loads((folder / "denoiser" / "config.json").read_text()),
-            scheduler_config=dict(scheduler.config),
-            labels=("first", "second")[: len(self._examples(made))],
-            vae_folder=None,
-        )
-        spec = CalibrationSpec(sampler=SAMPLER.model_copy(update={"steps": 4}), images=4, batch=4)
-        self.calibration: Calibration = calibrate(self.checkpoint, spec)
-        self.bundle = export(self.checkpoint, STAGES, self.calibration, folder / "bundle", "full")
-
-    @staticmethod
-    def _examples(made: Any) -> Any:
-        from diffes.architectures import architecture_for
-
-        return architecture_for(type(made).__name__, made.config).examples()
-
-    def noise(self) -> Tensor:
-        return seeded_noise([1, 2], self.bundle.architecture.latent_shape)
+from tests.families import FAMILIES, Model
 
 
-@pytest.fixture(scope="module", params=["pixart", "unet"])
+@pytest.fixture(scope="module", params=FAMILIES)
 def model(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Model:
-    made = tiny_pixart() if request.param == "pixart" else tiny_unet(**UNETS["small"])
-    return Model(made, tmp_path_factory.mktemp(request.param))
+    return Model(request.param, tmp_path_factory.mktemp(request.param))
 
 
 def test_a_bundle_holds_every_weight_once_and_an_encoder(model: Model) -> None:
