@@ -27,7 +27,7 @@ from search.genome import Genome, GenomeSpace
 from search.options import MethodName
 from search.population import PATTERNS, as_genome, patterned, uniform_genome
 
-_MOST_LEVELS = 5  # moved at once, as in the published runs of its DiT
+_MOST_LEVELS = 5  # moved at once, as in its published runs
 _TRIES = 32  # pairs of stages drawn for a move
 _PATIENCE = 50  # draws per genome wanted before duplicates are accepted
 

@@ -1,11 +1,14 @@
 """Every family's adapter through the kit."""
 
+import re
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 
+import diffes
 from diffes.architectures import architecture_for
 from tests.architectures.kit import CHECKS, Subject, exported_graphs_compute_the_same
 from tests.architectures.tiny import PIXARTS, UNETS, tiny_pixart, tiny_unet
@@ -37,3 +40,14 @@ def test_exported_graphs_compute_the_same(name: str) -> None:
 
 def test_so_do_graphs_of_16_bits() -> None:
     exported_graphs_compute_the_same(subject("pixart"), torch.bfloat16)
+
+
+def test_nothing_that_searches_or_serves_names_a_family() -> None:
+    names = re.compile(r"\b(?:dits?|u-?nets?|pixarts?|sdxl|adaln|\w*transformer2dmodel|unet2d\w*)\b", re.IGNORECASE)
+    root = Path(diffes.__file__).parents[1]
+    places = (root / "search", root / "diffes" / "engine", root / "diffes" / "backends")
+    files = [root / "service.py", *(file for place in places for file in place.rglob("*.py"))]
+    found = {str(file): names.findall(file.read_text(encoding="utf-8")) for file in files}
+    assert len(files) > 50
+    assert names.search("of a DiTTransformer2DModel")
+    assert {file: said for file, said in found.items() if said} == {}
