@@ -24,6 +24,7 @@ from rich.table import Column, Table
 from diffes.backends import LOCAL_BACKENDS, Backend, open_backend
 from diffes.bundle import Bundle
 from diffes.inspection import resident_bytes
+from diffes.rollout import conditions_of
 
 _MAPPING = re.compile(r"^[0-9a-f]+-[0-9a-f]+ \S+ \S+ \S+ \S+\s*(?P<path>.*)$")
 _KIB = 1024
@@ -114,8 +115,7 @@ def measure(folder: Path, name: str, rows: int) -> Result:
 def run_all(backend: Backend, bundle: Bundle, rows: int) -> None:
     """One step of every subgraph."""
     encoded = backend.encode(bundle.architecture.examples().in_turn([0] * rows).wanted)
-    of_steps = backend.condition(torch.arange(rows, dtype=torch.float32), encoded.features)
-    conditions = {**encoded.constants, **of_steps}
+    conditions = conditions_of(backend, encoded, torch.arange(rows, dtype=torch.float32))
     latents = torch.zeros(rows, *bundle.architecture.latent_shape)
     for subgraph in bundle.manifest.subgraphs:
         backend.denoise(subgraph.id, latents, conditions)

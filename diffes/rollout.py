@@ -14,12 +14,16 @@ from diffes.sampling import Trajectory, advance_together, guide
 Key = TypeVar("Key", bound=Hashable, contravariant=True)
 
 
-class Model(Protocol[Key]):
-    """What a rollout needs: a backend (keys are subgraph ids) or a PrunedModel (keys are stage plans)."""
+class Conditions(Protocol):
+    """What makes what a step reads beside latents."""
 
     def encode(self, prompts: Rows) -> Encoded: ...
 
     def condition(self, timesteps: Tensor, features: Rows) -> dict[str, Tensor]: ...
+
+
+class Model(Conditions, Protocol[Key]):
+    """What a rollout needs: a backend (keys are subgraph ids) or a PrunedModel (keys are stage plans)."""
 
     def denoise(self, key: Key, latents: Tensor, conditions: Mapping[str, Tensor], /) -> Tensor: ...
 
@@ -68,10 +72,11 @@ def step(
     return State(state.index + 1, latents, clean)
 
 
-def conditions_of(model: Model[Key], encoded: Encoded, timestep: float) -> dict[str, Tensor]:
-    """What a step at that timestep takes beside latents, each [B, ...]."""
-    device = next(iter(encoded.features.values())).device
-    timesteps = torch.full((len(encoded),), timestep, device=device)
+def conditions_of(model: Conditions, encoded: Encoded, timesteps: float | Tensor) -> dict[str, Tensor]:
+    """What a step takes beside latents, each [B, ...]: at one timestep, or of every row's own [B]."""
+    if not isinstance(timesteps, Tensor):
+        device = next(iter(encoded.features.values())).device
+        timesteps = torch.full((len(encoded),), timesteps, device=device)
     return {**encoded.constants, **model.condition(timesteps, encoded.features)}
 
 

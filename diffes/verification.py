@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from diffes.architectures import encoded_by
+from diffes.architectures import Conditioning
 from diffes.backends.base import Backend
 from diffes.bundle import Bundle
 from diffes.errors import BackendError
@@ -51,12 +51,8 @@ class Reference:
     def __init__(self, bundle: Bundle, device: torch.device) -> None:
         tensors = {name: tensor.to(device, torch.float32) for name, tensor in bundle.blob.items()}
         architecture, manifest = bundle.architecture, bundle.manifest
-        self._names = architecture.condition_names()
-        encode = manifest.encode
-        encoder = None if encode is None else architecture.encoder(bundle.weights(encode, tensors))
-        self._encoder = None if encoder is None else encoder.to(device).eval()
-        self._architecture = architecture
-        self._condition = architecture.condition(bundle.weights(manifest.condition, tensors)).to(device).eval()
+        once = {name: weight for graph in manifest.once for name, weight in bundle.weights(graph, tensors).items()}
+        self._conditioning = Conditioning(architecture, once, device)
         self._denoisers: dict[str, nn.Module] = {
             subgraph.id: architecture.denoiser(subgraph.plan, bundle.weights(subgraph, tensors)).eval()
             for subgraph in manifest.subgraphs
@@ -64,11 +60,11 @@ class Reference:
 
     def encode(self, prompts: Rows) -> Encoded:
         """As a backend's."""
-        return encoded_by(self._architecture, self._encoder, prompts)
+        return self._conditioning.encode(prompts)
 
     def condition(self, timesteps: Tensor, features: Rows) -> dict[str, Tensor]:
         """As a backend's."""
-        return dict(zip(self._names, self._condition(timesteps, **features), strict=True))
+        return self._conditioning.condition(timesteps, features)
 
     def denoise(self, subgraph: str, latents: Tensor, conditions: Mapping[str, Tensor]) -> Tensor:
         """As a backend's."""

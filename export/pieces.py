@@ -16,7 +16,7 @@ from diffes.manifest import WEIGHTS, PrefixSpec
 from diffes.prompts import Encoded, Prompts, Rows
 from diffes.pruning.model import PrunedModel
 from diffes.pruning.prefix import Prefix
-from diffes.rollout import seeded_noise
+from diffes.rollout import conditions_of, seeded_noise
 from diffes.schedule import StagePlan
 from export.weights import Weights
 
@@ -49,8 +49,7 @@ def denoiser_piece(model: PrunedModel, plan: StagePlan, weights: Weights) -> Pie
 
     def inputs(rows: int) -> Inputs:
         noise, encoded = seeded_noise(range(rows), model.architecture.latent_shape), _encoded(model, rows)
-        conditions = {**encoded.constants, **model.condition(_timesteps(rows), encoded.features)}
-        given = {"latents": noise, **conditions}
+        given = {"latents": noise, **conditions_of(model, encoded, _timesteps(rows))}
         return {name: value.to(model.dtype) for name, value in given.items()}
 
     prefixes = {f"{WEIGHTS}{name}": prefix for name, prefix in model.prefixes(plan).items()}

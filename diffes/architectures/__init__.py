@@ -3,7 +3,8 @@
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from diffes.architectures.base import Architecture, PrunableLayer, constants_of, encoded_by, encoder_outputs
+from diffes.architectures.base import Architecture, PrunableLayer
+from diffes.architectures.conditioning import Conditioning, constants_of, encoded_by, encoder_outputs
 from diffes.architectures.dit import DiT
 from diffes.architectures.pixart import PixArt
 from diffes.architectures.unet import UNet
@@ -27,4 +28,12 @@ def architecture_for(class_name: str, config: Mapping[str, Any]) -> Architecture
     return _FAMILIES[class_name](config)
 
 
-__all__ = ["Architecture", "PrunableLayer", "architecture_for", "constants_of", "encoded_by", "encoder_outputs"]
+__all__ = [
+    "Architecture",
+    "Conditioning",
+    "PrunableLayer",
+    "architecture_for",
+    "constants_of",
+    "encoded_by",
+    "encoder_outputs",
+]

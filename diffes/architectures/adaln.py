@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from diffes.architectures.base import PrunableLayer
+from diffes.architectures.base import PrunableLayer, count
 from diffes.errors import CheckpointError
 from diffes.schedule import BlockPlan, StagePlan
 
@@ -139,11 +139,3 @@ _SIZES = {
     "latent_channels": "in_channels",
     "sample_size": "sample_size",
 }
-
-
-def count(config: Mapping[str, Any], key: str, family: str) -> int:
-    """A number of the config; CheckpointError unless it is 1 or more."""
-    value = config.get(key)
-    if not isinstance(value, int) or value < 1:
-        raise CheckpointError(f"{family} config has no {key}", expected="a count", found=value)
-    return value

@@ -5,7 +5,7 @@ ordering is a permutation of that axis and every level is a prefix of it. Nothin
 family by name.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, Protocol
 
@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from diffes.errors import CheckpointError
-from diffes.prompts import Encoded, Prompts, Rows, RowSpec
+from diffes.prompts import Prompts, Rows, RowSpec
 from diffes.schedule import BlockPlan, StagePlan
 
 UnitKind = Literal["heads", "channels"]
@@ -154,26 +154,6 @@ class Architecture(Protocol):
         """Numbers the denoiser of a plan reads (no condition, no compensation)."""
 
 
-def constants_of(architecture: Architecture) -> tuple[str, ...]:
-    """Names of the conditions that the encoder gives."""
-    of_timesteps = architecture.condition_names()
-    return tuple(name for name in architecture.condition_shapes() if name not in of_timesteps)
-
-
-def encoded_by(architecture: Architecture, encoder: Callable[..., Sequence[Tensor]] | None, prompts: Rows) -> Encoded:
-    """What the encoder makes of prompts; without one they are their own features."""
-    if encoder is None:
-        return Encoded(prompts)
-    outputs = dict(zip(encoder_outputs(architecture), encoder(**prompts), strict=True))
-    features = {name: outputs.pop(name) for name in architecture.features()}
-    return Encoded(features, outputs)
-
-
-def encoder_outputs(architecture: Architecture) -> tuple[str, ...]:
-    """Names of what the encoder returns, in order."""
-    return (*architecture.features(), *constants_of(architecture))
-
-
 def branch_offset(entry: Tensor, layer: Any) -> Tensor:
     """What is added to a projection: its bias [D], with compensation's factors also entry @ left @ right, [rows, D]."""
     bias: Tensor = layer.bias
@@ -226,3 +206,12 @@ def require_keys(config: Mapping[str, Any], wanted: Mapping[str, Any], family: s
     for key, value in wanted.items():
         if config.get(key) != value:
             raise CheckpointError(f"{family} config has an unsupported {key}", expected=value, found=config.get(key))
+
+
+def count(config: Mapping[str, Any], key: str, family: str, less: int = 0) -> int:
+    """A number of the config, less what of it is known; CheckpointError unless 1 or more is left."""
+    value = config.get(key)
+    if not isinstance(value, int) or value - less < 1:
+        expected = f"more than {less}" if less else "a count"
+        raise CheckpointError(f"{family} config has no {key}", expected=expected, found=value)
+    return value - less

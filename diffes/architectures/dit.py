@@ -14,9 +14,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from diffes.architectures.adaln import SUPPORTED, AdaLNTransformer, count, sizes_of
+from diffes.architectures.adaln import SUPPORTED, AdaLNTransformer, sizes_of
 from diffes.architectures.adaln_step import AdaLNStep
-from diffes.architectures.base import Weights, require_keys
+from diffes.architectures.base import Weights, count, require_keys
 from diffes.architectures.dit_condition import DiTCondition
 from diffes.architectures.dit_weights import convert
 from diffes.prompts import Prompts, Rows, RowSpec

@@ -1,6 +1,5 @@
 """A DiT's condition: timesteps and labels to the modulation of every block."""
 
-from math import log
 from typing import Any
 
 import torch
@@ -8,6 +7,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from diffes.architectures.base import Weights, parameters_of
+from diffes.architectures.waves import embedded, frequencies, waves
 
 _TIME_CHANNELS = 256  # width of the sinusoidal timestep embedding, fixed in diffusers
 
@@ -19,19 +19,13 @@ class DiTCondition(nn.Module):
         super().__init__()
         self.depth, self.width = depth, width
         self.weights = parameters_of(weights)
-        half = _TIME_CHANNELS // 2
-        # float32 throughout, as in training: at timestep 999 the last digit of a frequency is 1e-4 of a radian
-        exponent = torch.arange(half, dtype=torch.float32) * -log(10000) / (half - 1)
-        self.register_buffer("frequencies", exponent.exp(), persistent=False)
+        self.register_buffer("frequencies", frequencies(_TIME_CHANNELS, shift=1), persistent=False)
 
     def forward(self, timesteps: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
         """timesteps [N] float, labels [N] int64 → modulation [N, L, 6, D], final_modulation [N, 2, D]."""
         w: Any = self.weights
-        angles = timesteps[:, None].float() * self.get_buffer("frequencies")
-        waves = torch.cat([angles.cos(), angles.sin()], dim=-1).to(w.embedder.fc1.weight.dtype)
-        hidden = F.silu(F.linear(waves, w.embedder.fc1.weight, w.embedder.fc1.bias))
-        emb = F.linear(hidden, w.embedder.fc2.weight, w.embedder.fc2.bias)
-        emb = F.silu(emb + F.embedding(labels, w.embedder.labels))
+        told = waves(timesteps, self.get_buffer("frequencies")).to(w.embedder.fc1.weight.dtype)
+        emb = F.silu(embedded(w.embedder, told) + F.embedding(labels, w.embedder.labels))
         modulation = F.linear(emb, w.ada.weight, w.ada.bias)
         modulation = modulation.view(-1, self.depth, 6, self.width)
         final = F.linear(emb, w.final_ada.weight, w.final_ada.bias)

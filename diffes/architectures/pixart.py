@@ -19,8 +19,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from diffes.architectures.adaln import SUPPORTED, AdaLNTransformer, count, sizes_of
-from diffes.architectures.base import PrunableLayer, Weights, require_keys
+from diffes.architectures.adaln import SUPPORTED, AdaLNTransformer, sizes_of
+from diffes.architectures.base import PrunableLayer, Weights, count, require_keys
 from diffes.architectures.pixart_condition import PixArtCondition, PixArtEncoder
 from diffes.architectures.pixart_step import PixArtStep
 from diffes.architectures.pixart_weights import convert

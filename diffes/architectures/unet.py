@@ -26,9 +26,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from diffes.architectures.base import PrunableLayer, Weights
+from diffes.architectures.base import PrunableLayer, Weights, count
 from diffes.architectures.unet_condition import UNetCondition, UNetEncoder
-from diffes.architectures.unet_config import TEXT_TOKENS, TIME_IDS, count, levels_of, require_supported
+from diffes.architectures.unet_config import FAMILY, TEXT_TOKENS, TIME_IDS, levels_of, require_supported
 from diffes.architectures.unet_cost import macs, parameters
 from diffes.architectures.unet_step import UNetStep
 from diffes.architectures.unet_tree import Blocks, Keep, Level, Node, Resample, Resnet, blocks_of, walk
@@ -58,18 +58,18 @@ class UNet:
         """Read diffusers' config; CheckpointError for variants this family does not cover."""
         require_supported(config)
         levels, middle = levels_of(config)
-        id_channels = count(config, "addition_time_embed_dim")
+        id_channels = count(config, "addition_time_embed_dim", FAMILY)
         return cls(
             levels=levels,
             middle=middle,
-            resnets=count(config, "layers_per_block"),
-            in_channels=count(config, "in_channels"),
-            out_channels=count(config, "out_channels"),
-            sample_size=count(config, "sample_size"),
-            text_channels=count(config, "cross_attention_dim"),
-            pooled_channels=count(config, "projection_class_embeddings_input_dim", TIME_IDS * id_channels),
+            resnets=count(config, "layers_per_block", FAMILY),
+            in_channels=count(config, "in_channels", FAMILY),
+            out_channels=count(config, "out_channels", FAMILY),
+            sample_size=count(config, "sample_size", FAMILY),
+            text_channels=count(config, "cross_attention_dim", FAMILY),
+            pooled_channels=count(config, "projection_class_embeddings_input_dim", FAMILY, TIME_IDS * id_channels),
             id_channels=id_channels,
-            norm_groups=count(config, "norm_num_groups"),
+            norm_groups=count(config, "norm_num_groups", FAMILY),
             norm_eps=config["norm_eps"],
         )
 

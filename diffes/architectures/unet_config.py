@@ -7,6 +7,7 @@ from diffes.architectures.base import require_keys
 from diffes.architectures.unet_tree import Level
 from diffes.errors import CheckpointError
 
+FAMILY = "U-Net"
 TEXT_TOKENS = 77  # of CLIP's text encoders
 TIME_IDS = 6  # original height and width, top and left of the crop, height and width wanted
 
@@ -46,8 +47,8 @@ _DEFAULTS = {
 
 def require_supported(config: Mapping[str, Any]) -> None:
     """CheckpointError for variants that a step here would compute wrongly."""
-    require_keys(config, _SUPPORTED, "U-Net")
-    require_keys({**_DEFAULTS, **config}, _DEFAULTS, "U-Net")
+    require_keys(config, _SUPPORTED, FAMILY)
+    require_keys({**_DEFAULTS, **config}, _DEFAULTS, FAMILY)
 
 
 def levels_of(config: Mapping[str, Any]) -> tuple[tuple[Level, ...], int]:
@@ -60,14 +61,6 @@ def levels_of(config: Mapping[str, Any]) -> tuple[tuple[Level, ...], int]:
         for width, depth, count, has in zip(widths, depths, heads, crossed, strict=True)
     )
     return levels, depths[-1]
-
-
-def count(config: Mapping[str, Any], key: str, less: int = 0) -> int:
-    """A number of the config, less what of it is known; CheckpointError unless 1 or more is left."""
-    value = config.get(key)
-    if not isinstance(value, int) or value - less < 1:
-        raise CheckpointError(f"U-Net config has no {key}", expected=f"more than {less}", found=value)
-    return value - less
 
 
 def _crossed(config: Mapping[str, Any]) -> list[bool]:

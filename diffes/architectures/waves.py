@@ -8,15 +8,19 @@ from torch import Tensor
 from torch.nn import functional as F
 
 
-def frequencies(channels: int) -> Tensor:
-    """Of `channels` / 2 waves, falling from 1 towards 1e-4. float32 throughout, as in training."""
+def frequencies(channels: int, shift: int = 0) -> Tensor:
+    """Of `channels` / 2 waves, falling from 1 towards 1e-4, which the last one reaches if `shift` is 1.
+
+    float32 throughout, as in training: at timestep 999 the last digit of a frequency is 1e-4 of a radian.
+    """
     half = channels // 2
-    return (torch.arange(half, dtype=torch.float32) * (-log(10000) / half)).exp()
+    exponent = torch.arange(half, dtype=torch.float32) * -log(10000) / (half - shift)
+    return exponent.exp()
 
 
 def waves(numbers: Tensor, table: Tensor) -> Tensor:
     """numbers [...] → cosines, then sines, [..., channels] float32."""
-    angles = numbers.float().unsqueeze(-1) * table
+    angles = numbers[..., None].float() * table
     return torch.cat([angles.cos(), angles.sin()], -1)
 
 

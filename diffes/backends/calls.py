@@ -5,23 +5,17 @@ one kind share, since only one of them runs at a time.
 """
 
 from collections.abc import Callable, Hashable, Mapping, Sequence
-from typing import Generic, NamedTuple, Protocol, TypeVar
+from typing import Generic, Protocol, TypeVar
 
 import torch
 from torch import Tensor
 
 from diffes.backends.buckets import BUCKETS, Piece, pieces
 from diffes.backends.recorder import Outputs, Recorder, Run
+from diffes.prompts import RowSpec
 
 Key = TypeVar("Key", bound=Hashable)
 Asked = TypeVar("Asked", bound=Hashable, contravariant=True)
-
-
-class Input(NamedTuple):
-    """What a call reads by one name: its shape without rows, and its type."""
-
-    shape: Sequence[int]
-    dtype: torch.dtype
 
 
 class Calls(Protocol[Asked]):
@@ -37,7 +31,7 @@ class PlainCalls(Generic[Key]):
     def __init__(
         self,
         calls: Mapping[Key, Callable[..., Outputs]],
-        inputs: Mapping[str, Input],
+        inputs: Mapping[str, RowSpec],
         device: torch.device,
         *,
         dtype: torch.dtype | None = torch.float32,
@@ -59,7 +53,7 @@ class RecordedCalls(Generic[Key]):
     def __init__(
         self,
         calls: Mapping[Key, Callable[..., Outputs]],
-        inputs: Mapping[str, Input],
+        inputs: Mapping[str, RowSpec],
         device: torch.device,
         record: Recorder,
         *,
@@ -105,9 +99,9 @@ class RecordedCalls(Generic[Key]):
         return self._replays[key, bucket]
 
 
-def step_inputs(shapes: Mapping[str, Sequence[int]], dtype: torch.dtype) -> dict[str, Input]:
+def step_inputs(shapes: Mapping[str, Sequence[int]], dtype: torch.dtype) -> dict[str, RowSpec]:
     """Of denoisers: `shapes` by name, all of one type."""
-    return {name: Input(shape, dtype) for name, shape in shapes.items()}
+    return {name: RowSpec(dtype, tuple(shape)) for name, shape in shapes.items()}
 
 
 def alone(call: Callable[..., Tensor]) -> Callable[..., Outputs]:

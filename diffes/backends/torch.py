@@ -9,18 +9,18 @@ from collections.abc import Mapping, Sequence
 from functools import partial
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from diffes.architectures import encoded_by
 from diffes.backends.base import Conditions
 from diffes.backends.buckets import BUCKETS, CONDITION_BUCKETS, DECODE_BUCKETS, in_pieces
-from diffes.backends.calls import Calls, Input, PlainCalls, RecordedCalls, alone, step_inputs
+from diffes.backends.calls import Calls, PlainCalls, RecordedCalls, alone, step_inputs
 from diffes.backends.device_blob import DeviceBlob
 from diffes.backends.recorder import Recorder, fastest_recorder
 from diffes.bundle import Bundle
 from diffes.devices import device_named
 from diffes.errors import BackendError
-from diffes.prompts import Encoded, Rows
+from diffes.prompts import Encoded, Rows, RowSpec
 
 _ONLY = "only"  # key of a kind that has one graph
 
@@ -89,20 +89,21 @@ def _encode_calls(
     encoder = None if graph is None else bundle.architecture.encoder(bundle.weights(graph, tensors))
     if encoder is None:
         return None
-    calls = {_ONLY: encoder.to(device).eval()}
-    inputs = {name: Input(spec.shape, spec.dtype) for name, spec in bundle.architecture.prompt_inputs().items()}
-    if recorder is None:
-        return PlainCalls(calls, inputs, device, dtype=None)
-    return RecordedCalls(calls, inputs, device, recorder, buckets=CONDITION_BUCKETS, dtype=None)
+    return _once(encoder, bundle.architecture.prompt_inputs(), device, recorder)
 
 
 def _condition_calls(
     bundle: Bundle, tensors: Mapping[str, Tensor], device: torch.device, recorder: Recorder | None
 ) -> Calls[str]:
-    weights = bundle.weights(bundle.manifest.condition, tensors)
-    calls = {_ONLY: bundle.architecture.condition(weights).to(device).eval()}
-    features = {name: Input(spec.shape, spec.dtype) for name, spec in bundle.architecture.features().items()}
-    inputs = {"timesteps": Input((), torch.float32), **features}
+    condition = bundle.architecture.condition(bundle.weights(bundle.manifest.condition, tensors))
+    return _once(condition, {"timesteps": RowSpec(torch.float32), **bundle.architecture.features()}, device, recorder)
+
+
+def _once(
+    module: nn.Module, inputs: Mapping[str, RowSpec], device: torch.device, recorder: Recorder | None
+) -> Calls[str]:
+    """Of what runs once a request, in its own types."""
+    calls = {_ONLY: module.to(device).eval()}
     if recorder is None:
         return PlainCalls(calls, inputs, device, dtype=None)
     return RecordedCalls(calls, inputs, device, recorder, buckets=CONDITION_BUCKETS, dtype=None)
@@ -132,7 +133,7 @@ def _decode_calls(
     from diffes.decoder import LatentDecoder  # diffusers' VAE takes 100 MiB to import; pixel space needs none
 
     decoder = LatentDecoder(config, bundle.weights(graph, tensors))
-    inputs = {"latents": Input(bundle.architecture.latent_shape, bundle.dtype)}
+    inputs = {"latents": RowSpec(bundle.dtype, bundle.architecture.latent_shape)}
     if recorder is None:
         return PlainCalls({_ONLY: alone(partial(in_pieces, decoder))}, inputs, device)
     return RecordedCalls({_ONLY: alone(decoder)}, inputs, device, recorder, buckets=DECODE_BUCKETS)

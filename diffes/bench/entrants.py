@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from diffes.architectures import Architecture
+from diffes.architectures import Architecture, Conditioning
 from diffes.backends import open_backend
 from diffes.bundle import Bundle
 from diffes.errors import InvalidInput
@@ -15,7 +15,6 @@ from diffes.rollout import conditions_of, seeded_noise
 from diffes.schedule import StagePlan
 
 PEERS = ("diffusers", "diffusers-compiled", "copies")
-HALF_WAY = 500.0  # the timestep of what is measured
 _COMPILE_MODE = "reduce-overhead"  # whole steps as CUDA graphs: what torch offers a user who wants low latency
 
 
@@ -32,7 +31,7 @@ class Inputs:
         """As many rows as asked for, prompts in turn."""
         return cls(
             seeded_noise(range(rows), architecture.latent_shape).to(device),
-            torch.full((rows,), HALF_WAY, device=device),
+            torch.full((rows,), 500.0, device=device),
             architecture.examples().in_turn(range(rows)).to(device).wanted,
         )
 
@@ -61,7 +60,7 @@ def backend_entrants(
         subgraph = bundle.subgraph_of[plan]
 
         def ready(inputs: Inputs) -> Callable[[], object]:
-            conditions = conditions_of(backend, backend.encode(inputs.prompts), HALF_WAY)
+            conditions = conditions_of(backend, backend.encode(inputs.prompts), inputs.timesteps)
             return lambda: backend.denoise(subgraph, inputs.latents, conditions)
 
         return ready
@@ -110,15 +109,14 @@ def _copied(bundle: Bundle, label: str, plan: StagePlan, place: tuple[torch.devi
     subgraph = next(graph for graph in bundle.manifest.subgraphs if graph.plan == plan)
     weights = {name: tensor.clone().to(device) for name, tensor in bundle.weights(subgraph).items()}
     module = torch.compile(bundle.architecture.denoiser(plan, weights).eval(), mode=_COMPILE_MODE, dynamic=False)
-    tensors = {name: tensor.to(device) for name, tensor in bundle.weights(bundle.manifest.condition).items()}
-    condition = bundle.architecture.condition(tensors).to(device)
-    names = bundle.architecture.condition_names()
+    once = {name: tensor.to(device) for each in bundle.manifest.once for name, tensor in bundle.weights(each).items()}
+    conditioning = Conditioning(bundle.architecture, once, device)
 
     def ready(inputs: Inputs) -> Callable[[], object]:
         latents = inputs.latents.to(dtype)
         with torch.no_grad():
-            outputs = condition(inputs.timesteps, **inputs.prompts)
-        conditions = {name: value.to(dtype) for name, value in zip(names, outputs, strict=True)}
+            made = conditions_of(conditioning, conditioning.encode(inputs.prompts), inputs.timesteps)
+        conditions = {name: value.to(dtype) for name, value in made.items()}
         return _without_gradients(lambda: module(latents, **conditions))
 
     return Entrant("copies", label, plan, ready)

@@ -8,7 +8,7 @@ import torch
 
 from diffes.backends import open_backend
 from diffes.bench.compare import used_bytes
-from diffes.bench.entrants import HALF_WAY, Inputs
+from diffes.bench.entrants import Inputs
 from diffes.bundle import Bundle
 from diffes.inspection import resident_bytes
 from diffes.rollout import conditions_of
@@ -45,7 +45,7 @@ def measure_memory(bundle: Bundle, name: str, device: str, rows: Sequence[int]) 
     opened = used_bytes(place) - empty
     for count in rows:
         inputs = Inputs.of(bundle.architecture, count, place)
-        conditions = conditions_of(backend, backend.encode(inputs.prompts), HALF_WAY)
+        conditions = conditions_of(backend, backend.encode(inputs.prompts), inputs.timesteps)
         for subgraph in bundle.manifest.subgraphs:
             backend.denoise(subgraph.id, inputs.latents, conditions)
     grown = used_bytes(place) - empty - opened

@@ -34,6 +34,7 @@ _ATTENTION_TILES = (
 modulated_norm = norms.modulated_norm
 group_norm = channels_last.group_norm
 doubled = channels_last.doubled
+convolved = channels_last.convolved
 
 
 def gated_norm(x: Tensor, gate: Tensor, branch: Branch, norm: Norm) -> tuple[Tensor, Tensor]:
@@ -68,15 +69,6 @@ def _for_all(x: Tensor, norm: LayerNorm) -> Norm:
 def group_norm_silu(x: Tensor, norm: GroupNorm) -> Tensor:
     """plain.group_norm_silu."""
     return channels_last.group_norm(x, norm, silu=True)
-
-
-def convolved(x: Tensor, weight: Tensor, bias: Tensor, added: Tensor | None = None, *, stride: int = 1) -> Tensor:
-    """plain.convolved: the library's, and one kernel for all that is added; it adds a bias in a slow one of its own."""
-    x = x.contiguous(memory_format=torch.channels_last)
-    x = F.conv2d(x, weight, None, stride=stride, padding=weight.shape[-1] // 2)
-    if added is not None and added.dim() == 2:
-        return channels_last.biased_sum(x, bias + added)
-    return channels_last.biased_sum(x, bias, added)
 
 
 def gated_gelu_linear(x: Tensor, hidden: tuple[Tensor, Tensor], gate: tuple[Tensor, Tensor]) -> Tensor:

@@ -2,21 +2,19 @@
 
 from typing import Any
 
-import torch
 from diffusers.models.autoencoders.vae import Decoder
 from diffusers.models.resnet import ResnetBlock2D
 from diffusers.models.upsampling import Upsample2D
 from torch import Tensor, nn
-from torch.nn import functional as F
 
-from diffes.kernels.channels_last import biased_sum, doubled, group_norm
+from diffes.kernels.channels_last import convolved, doubled, group_norm
 from diffes.kernels.plain import GroupNorm
 
 
 def decode(decoder: Decoder, latents: Tensor) -> Tensor:
     """What the decoder does to latents [B, C, h, w] → images [B, 3, H, W]."""
     parts: Any = decoder
-    x = _convolved(parts.conv_in, latents.contiguous(memory_format=torch.channels_last))
+    x = _convolved(parts.conv_in, latents)
     first, *others = parts.mid_block.resnets
     x = _block(first, x)
     for attention, block in zip(parts.mid_block.attentions, others, strict=True):
@@ -59,5 +57,4 @@ def _activated(x: Tensor, norm: nn.GroupNorm) -> Tensor:
 
 
 def _convolved(layer: Any, x: Tensor, skip: Tensor | None = None) -> Tensor:
-    """With the bias, and what is added to that, in one kernel: the library adds a bias in a slow one of its own."""
-    return biased_sum(F.conv2d(x, layer.weight, None, layer.stride, layer.padding), layer.bias, skip)
+    return convolved(x, layer.weight, layer.bias, skip)

@@ -5,9 +5,9 @@ from typing import Protocol
 
 from torch import Tensor
 
-from diffes.architectures import Architecture, encoded_by
+from diffes.architectures import Architecture, Conditioning
 from diffes.checkpoint import Checkpoint
-from diffes.prompts import Encoded, Rows, on_device
+from diffes.prompts import Encoded, Rows
 from diffes.pruning.moments import MomentAccumulator, Moments
 from diffes.pruning.spec import CalibrationSpec
 from diffes.rollout import initial_state, seeded_noise, step
@@ -21,26 +21,18 @@ class DenseModel:
     """The checkpoint's own dense denoiser with a tap, as a rollout wants it."""
 
     def __init__(self, architecture: Architecture, weights: Mapping[str, Tensor]) -> None:
-        self._architecture = architecture
-        self._names = architecture.condition_names()
-        step_names, encoder_names = architecture.step_weights(), architecture.encoder_weights()
         self._device = next(iter(weights.values())).device
-        self.denoiser = architecture.denoiser(architecture.dense, {name: weights[name] for name in step_names})
-        encoder = architecture.encoder({name: weights[name] for name in encoder_names})
-        self._encoder = None if encoder is None else encoder.to(self._device)
-        others = {*step_names, *encoder_names}
-        self._condition = architecture.condition(
-            {name: tensor for name, tensor in weights.items() if name not in others}
-        ).to(self._device)  # a condition may hold tables of its own
+        step = {name: weights[name] for name in architecture.step_weights()}
+        self.denoiser = architecture.denoiser(architecture.dense, step)
+        self._conditioning = Conditioning(architecture, weights, self._device)
 
     def encode(self, prompts: Rows) -> Encoded:
         """Prompts [P, ...] → what is made of them once for all steps."""
-        return encoded_by(self._architecture, self._encoder, on_device(prompts, self._device))
+        return self._conditioning.encode(prompts)
 
     def condition(self, timesteps: Tensor, features: Rows) -> dict[str, Tensor]:
         """timesteps [N], features [N, ...] → each condition [N, ...]."""
-        outputs = self._condition(timesteps.to(self._device), **on_device(features, self._device))
-        return dict(zip(self._names, outputs, strict=True))
+        return self._conditioning.condition(timesteps, features)
 
     def denoise(self, _key: None, latents: Tensor, conditions: Mapping[str, Tensor], /) -> Tensor:
         """latents [B, C, h, w] → prediction, on the model's device."""

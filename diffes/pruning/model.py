@@ -9,9 +9,9 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor, nn
 
-from diffes.architectures import Architecture, PrunableLayer, encoded_by
+from diffes.architectures import Architecture, Conditioning, PrunableLayer
 from diffes.errors import ScheduleError
-from diffes.prompts import Encoded, Rows, on_device
+from diffes.prompts import Encoded, Rows
 from diffes.pruning.calibration import Calibration
 from diffes.pruning.compensation import LayerCompensation, LowRankCompensation
 from diffes.pruning.damping import Damping
@@ -64,13 +64,7 @@ class PrunedModel:
         self._solvers: dict[PrunableLayer, LayerCompensation] = {}
         self._factors: dict[PrunableLayer, LowRankCompensation] = {}
         self._denoisers: OrderedDict[StagePlan, nn.Module] = OrderedDict()
-        encoder = set(architecture.encoder_weights())
-        self._encoder = architecture.encoder({name: self.tensors[name] for name in encoder})
-        self._condition = architecture.condition(
-            {name: tensor for name, tensor in self.tensors.items() if name not in step | encoder}
-        )
-        for module in filter(None, (self._encoder, self._condition)):
-            module.to(self.device)
+        self._conditioning = Conditioning(architecture, self.tensors, self.device)
 
     def prefixes(self, plan: StagePlan) -> dict[str, Prefix]:
         """Which prefix of which tensor the plan's denoiser reads; solves compensations it lacks.
@@ -100,18 +94,17 @@ class PrunedModel:
 
     def condition_module(self) -> nn.Module:
         """The condition on the model's own tensors."""
-        return self._condition
+        return self._conditioning.module
 
     @torch.inference_mode()
     def encode(self, prompts: Rows) -> Encoded:
         """Prompts [P, ...] → what is made of them once for all steps, on the device."""
-        return encoded_by(self.architecture, self._encoder, on_device(prompts, self.device))
+        return self._conditioning.encode(prompts)
 
     @torch.inference_mode()
     def condition(self, timesteps: Tensor, features: Rows) -> dict[str, Tensor]:
         """timesteps [N] float32, features [N, ...] → each condition [N, ...] on the device."""
-        outputs = self._condition(timesteps.to(self.device), **on_device(features, self.device))
-        return dict(zip(self.architecture.condition_names(), outputs, strict=True))
+        return self._conditioning.condition(timesteps, features)
 
     @torch.inference_mode()
     def denoise(self, plan: StagePlan, latents: Tensor, conditions: Mapping[str, Tensor]) -> Tensor:

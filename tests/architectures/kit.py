@@ -13,13 +13,14 @@ import torch
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from diffes.architectures import Architecture, constants_of, encoded_by
+from diffes.architectures import Architecture, Conditioning, constants_of
 from diffes.blob import write_blob
 from diffes.latency.stand import Subject as Latency
 from diffes.latency.stand import UnorderedModel
 from diffes.pruning.mode import Compensation
 from diffes.pruning.ordering import apply_ordering
 from diffes.pruning.prefix import resolve
+from diffes.rollout import conditions_of
 from diffes.schedule import BlockPlan, ModelIdentity, StagePlan
 from export.networks import write_networks
 from export.pieces import denoiser_piece
@@ -51,14 +52,8 @@ class Subject:
 
     def conditions(self, weights: Mapping[str, Tensor] | None = None) -> dict[str, Tensor]:
         """Of three timesteps and as many prompts, by the family's encoder and condition."""
-        architecture, weights = self.architecture, self.weights if weights is None else weights
-        of_encoder = set(architecture.encoder_weights())
-        others = {*architecture.step_weights(), *of_encoder}
-        encoder = architecture.encoder({name: weights[name] for name in of_encoder})
-        condition = architecture.condition({name: tensor for name, tensor in weights.items() if name not in others})
-        encoded = encoded_by(architecture, encoder, self.prompts())
-        outputs = condition(TIMESTEPS, **encoded.features)
-        return {**encoded.constants, **dict(zip(architecture.condition_names(), outputs, strict=True))}
+        conditioning = Conditioning(self.architecture, self.weights if weights is None else weights, "cpu")
+        return conditions_of(conditioning, conditioning.encode(self.prompts()), TIMESTEPS)
 
     def prompts(self) -> dict[str, Tensor]:
         """Different ones, the last of what guidance leads away from."""

@@ -8,8 +8,9 @@ import torch
 from torch import Tensor
 
 from diffes.backends.buckets import in_pieces
-from diffes.backends.calls import Input, PlainCalls, RecordedCalls, alone, step_inputs
+from diffes.backends.calls import PlainCalls, RecordedCalls, alone, step_inputs
 from diffes.backends.recorder import Outputs, Run
+from diffes.prompts import RowSpec
 
 CPU = torch.device("cpu")
 SHAPES = {"latents": (3, 4, 4), "modulation": (2,)}
@@ -99,7 +100,7 @@ def test_every_output_comes_back_as_it_is_unless_a_type_is_asked_for(rows: int) 
     def embed(timesteps: Tensor, labels: Tensor) -> Outputs:
         return (timesteps[:, None] * torch.arange(3.0)).bfloat16(), labels[:, None] + 1
 
-    given = {"timesteps": Input((), torch.float32), "labels": Input((), torch.int64)}
+    given = {"timesteps": RowSpec(torch.float32), "labels": RowSpec(torch.int64)}
     calls = RecordedCalls({"": embed}, given, CPU, Counting(), buckets=(2, 4), dtype=None)
     inputs = {"timesteps": torch.arange(rows) + 0.5, "labels": torch.arange(rows)}
     for found, expected in zip(calls("", inputs), embed(**inputs), strict=True):

@@ -20,7 +20,7 @@ from diffes.errors import BackendError, BundleError
 from diffes.prompts import Rows
 from diffes.pruning.calibration import Calibration
 from diffes.pruning.model import PrunedModel
-from diffes.rollout import initial_state, run, seeded_noise
+from diffes.rollout import conditions_of, initial_state, run, seeded_noise
 from diffes.router import route
 from diffes.sampling import trajectory
 from tests.prompting import labelled
@@ -75,8 +75,7 @@ def batch(rows: int) -> tuple[Tensor, Tensor, dict[str, Tensor]]:
 
 def conditioned(backend: Backend, timesteps: Tensor, prompts: Rows) -> dict[str, Tensor]:
     """What steps take beside latents."""
-    encoded = backend.encode(prompts)
-    return {**encoded.constants, **backend.condition(timesteps, encoded.features)}
+    return conditions_of(backend, backend.encode(prompts), timesteps)
 
 
 def test_every_subgraph_computes_what_its_plan_computes_in_torch(
