@@ -79,6 +79,10 @@ class Encoded:
     def __len__(self) -> int:
         return count(self.features)
 
+    def repeated(self, times: int) -> "Encoded":
+        """Each row so often in a row."""
+        return Encoded(repeated(self.features, times), repeated(self.constants, times))
+
 
 def count(rows: Rows) -> int:
     """How many there are."""
@@ -88,6 +92,11 @@ def count(rows: Rows) -> int:
 def on_device(rows: Rows, device: torch.device | str) -> Rows:
     """The same there."""
     return {name: tensor.to(device) for name, tensor in rows.items()}
+
+
+def repeated(rows: Rows, times: int) -> Rows:
+    """[P, ...] → [P * times, ...], each row so often in a row."""
+    return {name: t.unsqueeze(1).expand(-1, times, *t.shape[1:]).flatten(0, 1) for name, t in rows.items()}
 
 
 def _row(numbers: Mapping[str, Numbers], inputs: Mapping[str, RowSpec]) -> Rows:

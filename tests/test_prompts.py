@@ -35,3 +35,10 @@ def test_what_is_encoded_has_as_many_rows_as_its_features() -> None:
     encoded = Encoded({"a": torch.zeros(3, 2), "b": torch.zeros(3)}, {"text": torch.zeros(3, 7)})
 
     assert len(encoded) == count(encoded.constants) == 3
+
+
+def test_rows_are_repeated_one_after_the_other() -> None:
+    encoded = Encoded({"a": torch.tensor([[1, 2], [3, 4]])}, {"text": torch.tensor([5, 6])}).repeated(2)
+
+    assert encoded.features["a"].tolist() == [[1, 2], [1, 2], [3, 4], [3, 4]]
+    assert encoded.constants["text"].tolist() == [5, 5, 6, 6]

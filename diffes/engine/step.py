@@ -15,7 +15,7 @@ from diffes.engine.job import ImageState, Job
 from diffes.engine.observer import StageOf
 from diffes.engine.scheduling import BatchKey
 from diffes.engine.timeline import Mark, Timeline
-from diffes.prompts import RowSpec
+from diffes.prompts import RowSpec, repeated
 from diffes.rollout import seeded_noise
 
 
@@ -73,7 +73,7 @@ def condition(backend: Backend, job: Job, inputs: Mapping[str, RowSpec], timelin
     encoded = backend.encode({name: timeline.to_device(tensor) for name, tensor in rows.items()})
     outputs = backend.condition(
         timeline.to_device(torch.tensor(path.timesteps, dtype=torch.float32).repeat(len(encoded))),
-        {name: _repeated(each, len(path.steps)) for name, each in encoded.features.items()},
+        repeated(encoded.features, len(path.steps)),
     )
     branches = {name: value.unflatten(0, (len(encoded), len(path.steps))) for name, value in outputs.items()}
     job.conditions = {name: [branch.unbind(0) for branch in value] for name, value in branches.items()}
@@ -121,11 +121,6 @@ def decode(backend: Backend, moves: Sequence[Move], timeline: Timeline, at: floa
         latents = torch.stack([move.latents if move.last else move.clean for move in moves])
         pixels = timeline.to_host(backend.decode(latents).float())
         return Decoding(tuple(moves), pixels, at, began, timeline.mark())
-
-
-def _repeated(rows: Tensor, times: int) -> Tensor:
-    """[P, ...] → [P * times, ...], each row so often in a row."""
-    return rows.unsqueeze(1).expand(-1, times, *rows.shape[1:]).flatten(0, 1)
 
 
 def _moved(image: ImageState, latents: Tensor, clean: Tensor) -> Move:

@@ -28,14 +28,12 @@ def warm_up(bundle: Bundle, backend: Backend, batch: int, clock: Callable[[], fl
     began = clock()
     steps: Steps = {}
     generator = torch.Generator().manual_seed(0)
-    examples = bundle.architecture.examples().to(backend.device)
+    one = backend.encode(bundle.architecture.examples()[:1].to(backend.device).wanted)
     for rows in sorted(_conditioned(bundle)):
-        encoded = backend.encode(examples.in_turn(range(rows)).wanted)
-        backend.condition(torch.zeros(rows), encoded.features)
+        backend.condition(torch.zeros(rows), one.repeated(rows).features)
     for rows in warm_rows(batch, backend.buckets):
         latents = torch.randn(rows, *bundle.architecture.latent_shape, generator=generator)
-        encoded = backend.encode(examples.in_turn(range(rows)).wanted)
-        conditions = conditions_of(backend, encoded, float(bundle.trajectory(1).timesteps[0]))
+        conditions = conditions_of(backend, one.repeated(rows), float(bundle.trajectory(1).timesteps[0]))
         for subgraph in bundle.manifest.subgraphs:
             step = partial(backend.denoise, subgraph.id, latents.to(backend.device), conditions)
             steps[subgraph.id, rows] = step
