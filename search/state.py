@@ -7,7 +7,7 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError
 
 from diffes.errors import SearchError
-from diffes.files import write_text_atomically
+from diffes.files import remove_unfinished, write_text_atomically
 from diffes.schedule import ModelIdentity
 from search.genome import Genome
 from search.options import SearchOptions
@@ -105,6 +105,7 @@ def open_state(folder: Path, new: SearchState, *, resume: bool) -> SearchState:
         )
     state = SearchState.load(folder)
     _require_same(state, new)
+    remove_unfinished(folder)
     return state
 
 

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from diffes.files import atomic_path, cache_folder, sha256_of, write_text_atomically
+from diffes.files import atomic_path, cache_folder, remove_unfinished, sha256_of, write_text_atomically
 
 
 def test_a_written_file_is_whole_and_alone(tmp_path: Path) -> None:
@@ -40,6 +40,19 @@ def test_two_writers_at_once_do_not_share_a_temporary(tmp_path: Path) -> None:
         second.write_text("second")
     assert path.read_text() == "first"
     assert list(tmp_path.iterdir()) == [path]
+
+
+def test_what_a_killed_writer_left_is_removed_and_nothing_else(tmp_path: Path) -> None:
+    with atomic_path(tmp_path / "state.json") as temporary:
+        begun = temporary.name
+    (tmp_path / begun).write_text("hal")
+    others = {"state.json", ".workers", ".state.json", "state.json.0123456789abcdef"}
+    for name in others:
+        (tmp_path / name).touch()
+
+    remove_unfinished(tmp_path)
+
+    assert {path.name for path in tmp_path.iterdir()} == others
 
 
 def test_a_written_file_has_the_permissions_the_user_asks_for(tmp_path: Path) -> None:
