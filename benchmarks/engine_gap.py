@@ -56,12 +56,12 @@ class Steps(Silent):
 
 def measure(engine: Engine, steps: Steps, images: int, schedule: str | None, requests: int) -> dict[str, Any]:
     """Quartiles of milliseconds of a step and of a gap, of the gap's share of its step; and the mean of a request."""
-    engine.submit(Request(prompt=engine.bundle.wording.prompt(0), seed=0, images=images, schedule=schedule)).result()
+    engine.submit(Request(prompt=engine.bundle.wording.example(0), seed=0, images=images, schedule=schedule)).result()
     steps.seconds, steps.gaps, steps.rows = [], [], set()
     began = time.perf_counter()
     for seed in range(requests):
         engine.submit(
-            Request(prompt=engine.bundle.wording.prompt(0), seed=seed, images=images, schedule=schedule)
+            Request(prompt=engine.bundle.wording.example(0), seed=seed, images=images, schedule=schedule)
         ).result()
     wall = (time.perf_counter() - began) / requests
     seconds, gaps = np.array(steps.seconds), np.array(steps.gaps)

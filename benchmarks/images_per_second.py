@@ -57,8 +57,7 @@ def engine_run(bundle: Bundle, backend: str, schedule: str, most: int) -> Run:
 
     def run(images: int) -> object:
         requests = [
-            Request(prompt=bundle.wording.prompt(index % len(bundle.labels)), seed=index, schedule=schedule)
-            for index in range(images)
+            Request(prompt=bundle.wording.example(index), seed=index, schedule=schedule) for index in range(images)
         ]
         return [future.result() for future in [engine.submit(request) for request in requests]]
 

@@ -102,9 +102,9 @@ def _evaluate(
     def side(of: Schedule) -> Side[StagePlan]:
         return Side(model, [of.stages[of.stage_index(t)].blocks for t in path.timesteps], pixels, model.device)
 
-    protocol = Protocol(
-        path, sampler.guidance, architecture.latent_shape, architecture.examples(), options.n, options.batch
-    )
+    classes = checkpoint.wording.classes(extractor.net.config.classes)
+    examples, shape = checkpoint.wording.examples, architecture.latent_shape
+    protocol = Protocol(path, sampler.guidance, shape, examples, classes, options.n, options.batch)
     dense = side(dense_schedule(checkpoint, sampler))
     found = sweep(side(schedule), dense, protocol, options.guidance, extractor)
     return found, _bytes(model) / before
@@ -126,7 +126,7 @@ def _calibrated(checkpoint: Checkpoint, options: argparse.Namespace) -> Calibrat
     )
     if options.calibration and options.calibration.exists():
         return Calibration.load(options.calibration, checkpoint)
-    spec = looking_at(spec, options.calibration_data)
+    spec = looking_at(spec, checkpoint, options.calibration_data)
     made = calibrate(checkpoint, spec, data=options.calibration_data, device=options.device)
     if options.calibration:
         made.save(options.calibration)

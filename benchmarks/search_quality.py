@@ -56,6 +56,6 @@ class Judge:
 
     def _protocol(self, sampler: Sampler) -> Protocol:
         path = trajectory(sampler.class_name, self._checkpoint.scheduler_config, sampler.steps)
-        architecture = self._checkpoint.architecture
-        prompts = architecture.examples()
-        return Protocol(path, sampler.guidance, architecture.latent_shape, prompts, self._images, self._batch)
+        shape, prompts = self._checkpoint.architecture.latent_shape, self._checkpoint.wording.examples
+        classes = self._checkpoint.wording.classes(self._extractor.net.config.classes)
+        return Protocol(path, sampler.guidance, shape, prompts, classes, self._images, self._batch)

@@ -157,8 +157,9 @@ def main() -> None:
     costs = warm_up(bundle, backend, options.most)
 
     def request(number: int) -> Request:
-        label = number % len(bundle.labels)
-        return Request(prompt=bundle.wording.prompt(label), seed=number, schedule=options.schedule, steps=options.steps)
+        return Request(
+            prompt=bundle.wording.example(number), seed=number, schedule=options.schedule, steps=options.steps
+        )
 
     spare_what_stays()  # as the service does
     trial = Trial(bundle, backend, costs, options.most, request)

@@ -7,13 +7,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import cast
 
 import torch
 from torch import Tensor
 
 from diffes.architectures import Architecture, architecture_for
 from diffes.blob import Blob
+from diffes.components import pixels_of
 from diffes.errors import BundleError, CheckpointError, InvalidInput, ScheduleError
 from diffes.files import sha256_of
 from diffes.graphs import check_graph, check_network
@@ -21,7 +21,8 @@ from diffes.manifest import DTYPES, MANIFEST, WEIGHTS, Graph, Manifest, Network,
 from diffes.pruning.prefix import Prefix
 from diffes.sampling import Trajectory, train_timesteps, trajectory
 from diffes.schedule import Schedule, StagePlan
-from diffes.wording import ClassNames
+from diffes.tokens import Tokenizer
+from diffes.wording import ClassNames, Texts, Wording
 
 
 @dataclass(frozen=True)
@@ -79,9 +80,12 @@ class Bundle:
         return self.manifest.labels
 
     @cached_property
-    def wording(self) -> ClassNames:
+    def wording(self) -> Wording:
         """How callers say what an image is to show."""
-        return ClassNames(self.labels, self.architecture.examples())
+        if not self.manifest.tokenizers:
+            return ClassNames(self.labels, self.architecture.examples())
+        documents = [(self.folder / each.file).read_text(encoding="utf-8") for each in self.manifest.tokenizers]
+        return Texts(self.architecture, [Tokenizer(each) for each in documents], self.manifest.texts, self.image_size)
 
     @property
     def default(self) -> str:
@@ -118,10 +122,7 @@ class Bundle:
     @property
     def image_size(self) -> tuple[int, int]:
         """Height and width of the images, in pixels."""
-        _, height, width = self.architecture.latent_shape
-        config = self.manifest.decode.config
-        factor = 1 if config is None else 2 ** (len(cast("list[int]", config["block_out_channels"])) - 1)
-        return height * factor, width * factor
+        return pixels_of(self.architecture.latent_shape, self.manifest.decode.config)
 
     def trajectory(self, steps: int, schedule: str | None = None) -> Trajectory:
         """`steps` steps of the named schedule's sampler; InvalidInput if out of range."""

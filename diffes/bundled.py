@@ -12,6 +12,11 @@ def bundled_model() -> Path:
     return _shipped("cifar10-dit")
 
 
+def bundled_text_to_image() -> Path:
+    """The small model of SDXL's shape, a diffusers folder with prompts of its own."""
+    return _shipped("tiny-sdxl")
+
+
 def bundled_features() -> Path:
     """The CIFAR-10 classifier whose features Fréchet distances are taken in."""
     return _shipped("cifar10-features")

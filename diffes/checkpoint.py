@@ -8,22 +8,27 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from diffes.architectures import Architecture, architecture_for
+from diffes.components import pixels_of, read_config, read_json, read_state, weight_files
 from diffes.errors import CheckpointError
 from diffes.files import sha256_of
 from diffes.sampling import train_timesteps
 from diffes.schedule import ModelIdentity
+from diffes.texts import SHIPPED, read_texts
+from diffes.tokens import Tokenizer
+from diffes.wording import ClassNames, Texts, Wording
 
-_WEIGHTS = "diffusion_pytorch_model"
-_PICKLES = (".bin", ".pt", ".pth", ".ckpt")
+TEXTS = "prompts.txt"  # of a model folder: texts to look at the model with
 
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """A model folder in diffusers layout: denoiser, scheduler, labels, and a VAE or none (pixel space)."""
+    """A model folder in diffusers layout: denoiser, scheduler, a VAE or none (pixel space), and labels or texts.
+
+    `texts` are what a model that reads texts is looked at with; `text_folders` its text encoders, in order.
+    """
 
     folder: Path
     denoiser_folder: Path
@@ -32,33 +37,40 @@ class Checkpoint:
     scheduler_config: Mapping[str, Any]
     labels: tuple[str, ...]
     vae_folder: Path | None
+    text_folders: tuple[Path, ...] = ()
+    texts: tuple[str, ...] = ()
 
     @classmethod
-    def open(cls, folder: Path) -> "Checkpoint":
-        """Read the folder's configs; weights are read later, by `denoiser_state`."""
-        index = _read_json(folder / "model_index.json", "a diffusers model folder")
-        denoiser = folder / "transformer"
-        config = _read_json(denoiser / "config.json", "the denoiser's config")
+    def open(cls, folder: Path, texts: Path | None = None) -> "Checkpoint":
+        """Read the folder's configs; weights are read later, by `denoiser_state`.
+
+        `texts` is a file of one text a line, for a model that reads them; without one the folder's own prompts.txt is
+        read, and without that the texts that Diffes ships.
+        """
+        index = read_json(folder / "model_index.json", "a diffusers model folder")
+        denoiser = folder / ("unet" if "unet" in index else "transformer")
+        config = read_json(denoiser / "config.json", "the denoiser's config")
         class_name = config.get("_class_name", "")
         weight_files(denoiser)  # refuse pickles before anything is read
-        scheduler = _read_json(folder / "scheduler" / "scheduler_config.json", "the scheduler's config")
+        scheduler = read_json(folder / "scheduler" / "scheduler_config.json", "the scheduler's config")
         train_timesteps(scheduler)
+        text_folders = _text_folders(folder, index)
+        config = {**config, **_told_by(text_folders, index)}
         architecture = architecture_for(class_name, config)
-        if "labels" not in architecture.prompt_inputs():
-            raise CheckpointError(
-                f"{class_name} takes texts, which cannot be encoded yet",
-                expected="a model that knows classes, such as a DiT",
-                found=", ".join(architecture.prompt_inputs()),
-            )
-        has_vae = bool((index.get("vae") or [None])[0])
+        _require_told(class_name, architecture, index)
+        reads = architecture.texts is not None
+        if texts is not None and not reads:
+            raise CheckpointError(f"{class_name} reads no texts", expected="no file of them", found=texts)
         return cls(
             folder=folder,
             denoiser_folder=denoiser,
             class_name=class_name,
             config=config,
             scheduler_config=scheduler,
-            labels=_labels(index, len(architecture.examples())),
-            vae_folder=folder / "vae" if has_vae else None,
+            labels=() if reads else _labels(index, len(architecture.examples())),
+            vae_folder=folder / "vae" if _has(index, "vae") else None,
+            text_folders=text_folders if reads else (),
+            texts=read_texts(texts or _own(folder)) if reads else (),
         )
 
     @cached_property
@@ -76,9 +88,38 @@ class Checkpoint:
         for config in (self.config, self.scheduler_config):
             meaning = {k: v for k, v in config.items() if k not in _NOT_MEANING}
             digest.update(json.dumps(meaning, sort_keys=True).encode())
-        for file in weight_files(self.denoiser_folder):
-            digest.update(sha256_of(file).encode())
+        for folder in (self.denoiser_folder, *self.text_folders):
+            for file in weight_files(folder):
+                digest.update(sha256_of(file).encode())
+        for tokenizer in self.tokenizers:
+            digest.update(tokenizer.document.encode())
         return ModelIdentity(class_name=self.class_name, fingerprint=digest.hexdigest())
+
+    @cached_property
+    def tokenizers(self) -> tuple[Tokenizer, ...]:
+        """Of each text encoder."""
+        texts = self.architecture.texts
+        if texts is None:
+            return ()
+        return tuple(Tokenizer.read(_tokenizer_of(folder), texts.length) for folder in self.text_folders)
+
+    @cached_property
+    def wording(self) -> Wording:
+        """How callers say what an image is to show."""
+        if self.architecture.texts is None:
+            return ClassNames(self.labels, self.architecture.examples())
+        return Texts(self.architecture, self.tokenizers, self.texts, self.image_size)
+
+    @property
+    def texts_digest(self) -> str:
+        """Names the texts; 16 hex digits, empty of a model that reads none."""
+        return hashlib.sha256("\n".join(self.texts).encode()).hexdigest()[:16] if self.texts else ""
+
+    @property
+    def image_size(self) -> tuple[int, int]:
+        """Height and width of the images, in pixels."""
+        vae = None if self.vae_folder is None else read_config(self.vae_folder)
+        return pixels_of(self.architecture.latent_shape, vae)
 
     @property
     def train_timesteps(self) -> int:
@@ -95,65 +136,52 @@ class Checkpoint:
         return sum(tensor.numel() for tensor in self.weights().values())
 
     def weights(self) -> dict[str, Tensor]:
-        """The denoiser's tensors in its architecture's names and layouts, in the dtype of the file."""
-        return self.architecture.convert(self.denoiser_state())
+        """The tensors of denoiser and text encoders in the architecture's names and layouts, in the files' dtypes."""
+        converted = self.architecture.convert(self.denoiser_state())
+        if self.architecture.texts is None:
+            return converted
+        return converted | self.architecture.texts.convert([read_state(folder) for folder in self.text_folders])
 
 
-_NOT_MEANING = {"_diffusers_version", "_name_or_path"}
+_NOT_MEANING = {"_diffusers_version", "_name_or_path", "transformers_version"}
 
 
-def weight_files(folder: Path) -> list[Path]:
-    """The safetensors files of one diffusers component, sorted; a pickle is refused, never opened."""
-    whole = folder / f"{_WEIGHTS}.safetensors"
-    if whole.exists():  # shards or another precision may lie beside it
-        return [whole]
-    files = sorted(folder.glob(f"{_WEIGHTS}*.safetensors"))
-    if files:
-        return files
-    pickles = [p.name for p in sorted(folder.glob("*")) if p.suffix in _PICKLES]
-    if pickles:
+def _has(index: Mapping[str, Any], component: str) -> bool:
+    """Whether a pipeline has it: a library and a class."""
+    return bool((index.get(component) or [None])[0])
+
+
+def _text_folders(folder: Path, index: Mapping[str, Any]) -> tuple[Path, ...]:
+    return tuple(folder / name for name in ("text_encoder", "text_encoder_2") if _has(index, name))
+
+
+def _tokenizer_of(text_encoder: Path) -> Path:
+    return text_encoder.with_name(text_encoder.name.replace("text_encoder", "tokenizer"))
+
+
+def _told_by(text_folders: tuple[Path, ...], index: Mapping[str, Any]) -> dict[str, Any]:
+    """What a denoiser's config lacks: the configs of what it reads."""
+    if not text_folders:
+        return {}
+    encoders = [{**read_config(each), "_class_name": index[each.name][1]} for each in text_folders]
+    told = {key: index[key] for key in ("force_zeros_for_empty_prompt",) if key in index}
+    return {"text_encoders": encoders, **told}
+
+
+def _require_told(class_name: str, architecture: Architecture, index: Mapping[str, Any]) -> None:
+    """CheckpointError for a family whose text encoders cannot be run."""
+    if architecture.texts is None and "labels" not in architecture.prompt_inputs():
+        found = [str(index[name][1]) for name in ("text_encoder", "text_encoder_2") if _has(index, name)]
         raise CheckpointError(
-            f"{folder} holds pickled weights, which can run code when read",
-            expected=f"{_WEIGHTS}.safetensors",
-            found=", ".join(pickles),
-            remedy="Save the model with safe_serialization=True.",
+            f"{class_name} reads texts, and Diffes cannot run what encodes them here",
+            expected="a U-Net with CLIPTextModel and CLIPTextModelWithProjection, or a family that knows classes",
+            found=", ".join(found) or "none",
         )
-    raise CheckpointError(f"{folder} holds no weights", expected=f"{_WEIGHTS}.safetensors", found="nothing")
 
 
-def read_state(folder: Path) -> dict[str, Tensor]:
-    """Every tensor of one diffusers component, on CPU."""
-    state: dict[str, Tensor] = {}
-    for file in weight_files(folder):
-        try:
-            with safe_open(file, framework="pt") as tensors:
-                for name in tensors.keys():  # noqa: SIM118 - safe_open is no mapping
-                    if name in state:
-                        raise CheckpointError(f"{folder} holds {name} twice", expected="shards of one model")
-                    state[name] = tensors.get_tensor(name)
-        except SafetensorError as error:
-            raise CheckpointError(f"{file} is damaged", expected="a safetensors file", found=str(error)) from error
-    return state
-
-
-def read_config(folder: Path) -> dict[str, Any]:
-    """The config.json of one diffusers component."""
-    return _read_json(folder / "config.json", f"the config of {folder.name}")
-
-
-def _read_json(path: Path, what: str) -> dict[str, Any]:
-    try:
-        document = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise CheckpointError(
-            f"cannot read {what}",
-            expected=str(path),
-            found=str(error),
-            remedy="Give the folder that holds model_index.json.",
-        ) from error
-    if not isinstance(document, dict):
-        raise CheckpointError(f"{path} is malformed", expected="a JSON object", found=document)
-    return document
+def _own(folder: Path) -> Path:
+    """The file of texts that the folder has, or else the shipped one."""
+    return folder / TEXTS if (folder / TEXTS).is_file() else SHIPPED
 
 
 def _labels(index: Mapping[str, Any], classes: int) -> tuple[str, ...]:

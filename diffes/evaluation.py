@@ -8,6 +8,7 @@ from __future__ import annotations  # a bundle and its runtimes are named here, 
 
 from collections.abc import Callable, Hashable, Sequence
 from dataclasses import asdict, dataclass, field, replace
+from math import isnan, nan
 from typing import TYPE_CHECKING, Generic, TypeVar
 
 import numpy as np
@@ -57,12 +58,16 @@ class Side(Generic[Key]):
 
 @dataclass(frozen=True)
 class Protocol:
-    """How both sides sample: trajectory, guidance, latent shape, prompts in turn, images and rows at once."""
+    """How both sides sample: trajectory, guidance, latent shape, prompts in turn, images and rows at once.
+
+    `classes` are those of the judge that the prompts mean, None where one means none.
+    """
 
     path: Trajectory
     guidance: float
     latent_shape: tuple[int, int, int]
     prompts: Prompts
+    classes: Sequence[int | None]
     images: int
     batch: int = 100
 
@@ -90,7 +95,10 @@ class Recorded:
 
 @dataclass(frozen=True)
 class Evaluation:
-    """Distances over N images. Fréchet distances are in features whitened by the training images' covariance."""
+    """Distances over N images. Fréchet distances are in features whitened by the training images' covariance.
+
+    Accuracies are of the images whose prompts mean a class of the judge, and no number if none does.
+    """
 
     n: int
     frechet_distance: float
@@ -101,9 +109,9 @@ class Evaluation:
     reference_class_accuracy: float
     reference_frechet_to_data: float
 
-    def to_json(self) -> dict[str, float]:
+    def to_json(self) -> dict[str, float | None]:
         """Field names to numbers."""
-        return asdict(self)
+        return {name: None if isnan(value) else value for name, value in asdict(self).items()}
 
 
 @dataclass(frozen=True)
@@ -171,7 +179,8 @@ def evaluate(
     if protocol.images < 2:
         raise InvalidInput("n", expected="at least 2 images", found=protocol.images)
     seen = _Seen(), _Seen()
-    wanted, squares, similarity = [], 0.0, 0.0
+    squares, similarity = 0.0, 0.0
+    wanted: list[int | None] = []
     for start in range(0, protocol.images, protocol.batch):
         numbers = range(start, min(start + protocol.batch, protocol.images))
         prompts = protocol.prompts.in_turn(numbers)
@@ -180,14 +189,13 @@ def evaluate(
             found = extractor(batch)
             side.features.append(extractor.whiten(found.features))
             side.classes.append(found.labels)
-        wanted.append(np.asarray(numbers) % len(protocol.prompts))  # examples of a class are in its place
+        wanted += [protocol.classes[number % len(protocol.prompts)] for number in numbers]
         squares += mean_squared_error(*images) * len(numbers)
         similarity += structural_similarity(*images) * len(numbers)
         progress((start + len(numbers)) / protocol.images)
     data = extractor.statistics.whitened_by(extractor.statistics)
     statistics = [side.statistics() for side in seen]
-    labels_wanted = np.concatenate(wanted)
-    accuracies = [class_accuracy(np.concatenate(side.classes), labels_wanted) for side in seen]
+    accuracies = [_accuracy(np.concatenate(side.classes), wanted) for side in seen]
     return Evaluation(
         n=protocol.images,
         frechet_distance=frechet_distance(*statistics),
@@ -198,6 +206,12 @@ def evaluate(
         reference_class_accuracy=accuracies[1],
         reference_frechet_to_data=frechet_distance(statistics[1], data),
     )
+
+
+def _accuracy(found: np.ndarray, wanted: Sequence[int | None]) -> float:
+    meant = np.array([label is not None for label in wanted])
+    labels = np.array([label for label in wanted if label is not None], np.int64)
+    return class_accuracy(found[meant], labels) if len(labels) else nan
 
 
 def sweep(
@@ -241,9 +255,9 @@ def evaluate_bundle(
         Side(backend, route(bundle.schedule(name), bundle.subgraph_of, path).subgraphs, backend.decode)
         for name in (candidate, reference)
     ]
-    protocol = Protocol(
-        path, sampler.guidance, bundle.architecture.latent_shape, bundle.architecture.examples(), images, batch
-    )
+    wording, shape = bundle.wording, bundle.architecture.latent_shape
+    classes = wording.classes(extractor.net.config.classes)
+    protocol = Protocol(path, sampler.guidance, shape, wording.examples, classes, images, batch)
     return sweep(sides[0], sides[1], protocol, guidance or [sampler.guidance], extractor, progress)
 
 

@@ -77,11 +77,14 @@ class Inspection:
 
     def _summary(self) -> str:
         return (
-            f"default schedule {self.default}, {len(self.labels)} labels\n"
+            f"default schedule {self.default}, {self._subjects()}\n"
             f"MACs removed: {', '.join(f'{s.name} {s.macs_removed:.1%} ({s.compensation})' for s in self.schedules)}\n"
             f"weights resident {_mib(self.resident_bytes)} = {self.memory_ratio:.3f} x dense"
             f" {_mib(self.dense_bytes)}; blob {_mib(self.blob_bytes)}"
         )
+
+    def _subjects(self) -> str:
+        return f"{len(self.labels)} labels" if self.labels else "reads texts"
 
     def _stage_table(self) -> Table:
         table = _table("schedule", "stage", "timesteps", "steps", "heads", "channels", "MMACs", "kept", "subgraph")

@@ -72,6 +72,13 @@ class Network(_Record):
     sha256: Sha256
 
 
+class TokenizerFile(_Record):
+    """A tokenizer of a text encoder, as `tokenizers` writes one."""
+
+    file: FileName
+    sha256: Sha256
+
+
 class StageReference(_Record):
     """A stage of a schedule by position, noisy to clean."""
 
@@ -126,6 +133,8 @@ class Manifest(_Record):
     condition: Graph
     decode: Decode
     networks: tuple[Network, ...] = ()
+    tokenizers: tuple[TokenizerFile, ...] = ()  # of models that read texts, one of each encoder
+    texts: tuple[str, ...] = ()  # and texts to look at them with
     blob: BlobRecord
     created_with: dict[str, str] = Field(default_factory=dict)
 
@@ -150,12 +159,14 @@ class Manifest(_Record):
         yield self.blob.file, self.blob.sha256
         yield from ((graph.file, graph.sha256) for graph in self.graphs)
         yield from ((network.file, network.sha256) for network in self.networks)
+        yield from ((tokenizer.file, tokenizer.sha256) for tokenizer in self.tokenizers)
 
     def text(self) -> str:
         """The file's content."""
         document = self.model_dump(mode="json", by_alias=True)
-        if self.encode is None:  # as it was before there were any
-            del document["encode"]
+        for name in ("encode", "tokenizers", "texts"):  # as it was before there were any
+            if not document[name]:
+                del document[name]
         return json.dumps(document, indent=1) + "\n"
 
 

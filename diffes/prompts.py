@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 Rows = Mapping[str, Tensor]
-Numbers = int | float | tuple[int, ...] | tuple[float, ...]
+Numbers = int | float | tuple[int, ...] | tuple[float, ...] | tuple[tuple[int, ...], ...]
 
 
 class RowSpec(NamedTuple):

@@ -78,7 +78,7 @@ def verify(
 ) -> tuple[Verified, ...]:
     """Every subgraph that a schedule's own sampler visits, in the manifest's order; `device` is the reference's."""
     place = torch.device(device)
-    prompts = bundle.architecture.examples().in_turn(range(images)).to(place)
+    prompts = bundle.wording.examples.in_turn(range(images)).to(place)
     models: tuple[Model[str], Model[str]] = (Reference(bundle, place), backend)
     errors: dict[str, list[float]] = {}
     with full_float32():

@@ -1,10 +1,38 @@
 """From what callers say to prompts: how a model's callers tell it what to show."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, Protocol, cast
 
+import torch
+
+from diffes.architectures import Architecture
+from diffes.errors import InvalidInput
 from diffes.labels import label_in, label_of
-from diffes.prompts import Numbers, Prompt, Prompts, Rows
+from diffes.prompts import Numbers, Prompt, Prompts, Rows, RowSpec
+from diffes.tokens import Tokenizer, tokens_of
+
+
+class Wording(Protocol):
+    """How one model is told what to show."""
+
+    @property
+    def examples(self) -> Prompts:
+        """What to look at the model with, in turn."""
+
+    @property
+    def names(self) -> Sequence[str]:
+        """What the examples show, in words."""
+
+    def example(self, number: int) -> Prompt:
+        """One of the examples; when all have had their turn the first is next."""
+
+    def classes(self, judge: Sequence[str]) -> tuple[int | None, ...]:
+        """Which of a classifier's classes each example shows, if any."""
+
+    def prompt(self, label: str | int | None = None, text: str | None = None, unwanted: str | None = None) -> Prompt:
+        """What is meant by a label or a text, and by a text of what is not to be seen; InvalidInput if nothing is."""
 
 
 @dataclass(frozen=True)
@@ -14,8 +42,18 @@ class ClassNames:
     names: Sequence[str]
     examples: Prompts
 
-    def prompt(self, label: str | int | None = None, text: str | None = None) -> Prompt:
+    def example(self, number: int) -> Prompt:
+        """Of a class in turn."""
+        return self.prompt(number % len(self.names))
+
+    def classes(self, judge: Sequence[str]) -> tuple[int | None, ...]:
+        """The one in its place: a judge of a model knows the model's classes."""
+        return tuple(number if number < len(judge) else None for number in range(len(self.names)))
+
+    def prompt(self, label: str | int | None = None, text: str | None = None, unwanted: str | None = None) -> Prompt:
         """Of a class by its name or id, or else of the one that the text names; InvalidInput if none is meant."""
+        if unwanted is not None:
+            raise InvalidInput("negative_prompt", expected="nothing: this model knows classes alone", found=unwanted)
         number = label_in(text or "", self.names) if label is None else label_of(label, self.names)
         return Prompt(
             wanted=_numbers(self.examples.wanted, number),
@@ -24,7 +62,65 @@ class ClassNames:
         )
 
 
+@dataclass(frozen=True)
+class Texts:
+    """Of a model that reads texts. `size` is the images' height and width, `names` texts to look at the model with."""
+
+    architecture: Architecture
+    tokenizers: Sequence[Tokenizer]
+    names: Sequence[str]
+    size: tuple[int, int]
+
+    @cached_property
+    def examples(self) -> Prompts:
+        """The texts, guidance leading away from none."""
+        prompts = [self.prompt(text=text) for text in self.names]
+        inputs = self.architecture.prompt_inputs()
+        return Prompts(
+            _rows([prompt.wanted for prompt in prompts], inputs), _rows([prompt.unwanted for prompt in prompts], inputs)
+        )
+
+    def example(self, number: int) -> Prompt:
+        """Of a text in turn."""
+        return self.prompt(text=self.names[number % len(self.names)])
+
+    def classes(self, judge: Sequence[str]) -> tuple[int | None, ...]:
+        """The one that the text names, if it names exactly one."""
+        return tuple(_named(text, judge) for text in self.names)
+
+    def prompt(self, label: str | int | None = None, text: str | None = None, unwanted: str | None = None) -> Prompt:
+        """Of a text, the empty one included; without `unwanted` guidance leads away from no text, as diffusers does."""
+        if label is not None or text is None:
+            field, found = ("prompt", "none") if label is None else ("label", repr(label))
+            raise InvalidInput(field, expected="a prompt alone: this model reads texts", found=found)
+        said = {"prompt": text, **({} if unwanted is None else {"negative_prompt": unwanted})}
+        return Prompt(wanted=self._told(text), unwanted=self._told(unwanted), said=said)
+
+    def _told(self, text: str | None) -> dict[str, Numbers]:
+        texts = self.architecture.texts
+        assert texts is not None
+        return {
+            "tokens": tokens_of(self.tokenizers, text or ""),
+            "present": 0.0 if text is None and texts.zeros else 1.0,
+            **self.architecture.sizes(*self.size),
+        }
+
+
+def _named(text: str, names: Sequence[str]) -> int | None:
+    try:
+        return label_in(text, names)
+    except InvalidInput:
+        return None
+
+
+def _rows(prompts: Sequence[Mapping[str, Numbers]], inputs: Mapping[str, RowSpec]) -> Rows:
+    return {name: torch.tensor([prompt[name] for prompt in prompts], dtype=spec.dtype) for name, spec in inputs.items()}
+
+
 def _numbers(rows: Rows, row: int) -> dict[str, Numbers]:
     """One row in plain numbers."""
-    plain = {name: tensor[row].tolist() for name, tensor in rows.items()}
-    return {name: tuple(value) if isinstance(value, list) else value for name, value in plain.items()}
+    return {name: cast(Numbers, _frozen(tensor[row].tolist())) for name, tensor in rows.items()}
+
+
+def _frozen(value: Any) -> Any:
+    return tuple(map(_frozen, value)) if isinstance(value, list) else value

@@ -56,6 +56,11 @@ class Peers:
         for tensor, mean in zip(tensors, flat.split([tensor.numel() for tensor in tensors]), strict=True):
             tensor.copy_(mean.view_as(tensor))
 
+    def meet(self) -> None:
+        """Goes on when all are here."""
+        if self.count > 1:
+            distributed.barrier()
+
     def agreed(self, number: float) -> float:
         """The first process's number: clocks differ, a decision must not."""
         if self.count == 1:

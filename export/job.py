@@ -12,7 +12,8 @@ import torch
 import diffes
 from diffes.blob import write_blob
 from diffes.bundle import Bundle
-from diffes.checkpoint import Checkpoint, read_config
+from diffes.checkpoint import Checkpoint
+from diffes.components import read_config
 from diffes.errors import ScheduleError
 from diffes.files import sha256_of, write_text_atomically
 from diffes.manifest import (
@@ -26,6 +27,7 @@ from diffes.manifest import (
     Network,
     StageReference,
     Subgraph,
+    TokenizerFile,
 )
 from diffes.presets import dense_schedule
 from diffes.pruning.calibration import CALIBRATION_FILE, Calibration
@@ -38,6 +40,7 @@ from export.trace import OPSET
 from export.weights import Weights
 from export.writer import BLOB, Progress, write_graphs
 
+TEXTS = 256  # of the checkpoint's that a bundle keeps, to be tried and warmed up with
 DENSE = "dense"  # the schedule every bundle has: what quality is measured against
 
 
@@ -124,6 +127,8 @@ class _Contents:
         """The manifest of what was written to `folder`."""
         return Manifest(
             model=self.checkpoint.identity,
+            tokenizers=_write_tokenizers(folder, self.checkpoint),
+            texts=self.checkpoint.texts[:TEXTS],
             config=dict(self.checkpoint.config),
             scheduler=dict(self.checkpoint.scheduler_config),
             labels=self.checkpoint.labels,
@@ -202,6 +207,15 @@ def _subgraphs(
         Subgraph(id=subgraph_id(plan), plan=plan, stages=tuple(stages[plan]), **dict(graphs[piece.file]))
         for plan, piece in denoisers.items()
     )
+
+
+def _write_tokenizers(folder: Path, checkpoint: Checkpoint) -> tuple[TokenizerFile, ...]:
+    written = []
+    for number, tokenizer in enumerate(checkpoint.tokenizers, 1):
+        path = folder / f"tokenizer-{number}.json"
+        write_text_atomically(path, tokenizer.document)
+        written.append(TokenizerFile(file=path.name, sha256=sha256_of(path)))
+    return tuple(written)
 
 
 def _decode(checkpoint: Checkpoint, decoder: Piece | None, graphs: Mapping[str, Graph]) -> Decode:

@@ -7,9 +7,11 @@ weights, that is handed prefixes of the one blob.
 
 from collections.abc import Mapping, Sequence
 from hashlib import sha256
+from math import inf
 from pathlib import Path
 
 import onnx
+import onnx.shape_inference
 from onnx import helper
 
 from diffes.blob import Entry, read_header
@@ -65,20 +67,26 @@ def as_network(piece: Piece, entries: Mapping[str, Entry]) -> onnx.ModelProto:
     kept = [tensor for tensor in model.graph.initializer if tensor.name not in piece.prefixes]
     del model.graph.initializer[:]
     model.graph.initializer.extend(kept)
-    _spell_out_attention(model)
+    stored = {entries[prefix.tensor].dtype for prefix in piece.prefixes.values()}  # one: a blob has the bundle's type
+    for dtype in stored:
+        _spell_out_attention(model, ONNX_TYPES[dtype])
     _require_own_operators(model, piece.file)
     return model
 
 
-def _spell_out_attention(model: onnx.ModelProto) -> None:
-    """Replace each Attention that TensorRT has no kernel for by two multiplications around a softmax, in place."""
-    dtype = model.graph.input[0].type.tensor_type.elem_type  # strongly typed: what the inputs are, the products are
+def _spell_out_attention(model: onnx.ModelProto, dtype: int) -> None:
+    """Replace each Attention that TensorRT has no kernel for by two multiplications around a softmax, in place.
+
+    `dtype` is the weights': strongly typed, what they are the products are.
+    """
     nodes: list[onnx.NodeProto] = []
+    inferred = onnx.shape_inference.infer_shapes(model).graph.value_info
+    types = {value.name: value.type.tensor_type.elem_type for value in inferred}
     for node in model.graph.node:
         if node.op_type != "Attention" or _is_fused(node, dtype):
             nodes.append(node)
         else:
-            nodes.extend(_spelled_out(node, dtype))
+            nodes.extend(_spelled_out(node, dtype, {types.get(name) for name in node.input[3:]}))
     keep_nodes(model, nodes)
 
 
@@ -87,9 +95,9 @@ def _is_fused(node: onnx.NodeProto, dtype: int) -> bool:
     return dtype in _HALF_PRECISION and head_size in _FUSED_HEADS
 
 
-def _spelled_out(node: onnx.NodeProto, dtype: int) -> list[onnx.NodeProto]:
+def _spelled_out(node: onnx.NodeProto, dtype: int, masks: set[int | None]) -> list[onnx.NodeProto]:
     """q, k, v [B, H, S, d] → softmax(q kᵀ scale + what is added, if anything) v; like ONNX, q and k each take the
-    scale's root.
+    scale's root. What is added may be truths, `masks` their type: where it is false nothing is looked at.
 
     Up to the shares in float32: the root is no number of 16 bits, and a softmax is none for them.
     """
@@ -97,17 +105,22 @@ def _spelled_out(node: onnx.NodeProto, dtype: int) -> list[onnx.NodeProto]:
         raise ValueError(f"{node.name} is no plain attention")
     (q, k, v, *added), at = node.input, node.output[0]
     value = helper.make_tensor(f"{at}_root", onnx.TensorProto.FLOAT, [], [_attribute(node, "scale") ** 0.5])
-    wide = [_cast(q, f"{at}_wide_q", onnx.TensorProto.FLOAT), _cast(k, f"{at}_wide_k", onnx.TensorProto.FLOAT)]
-    narrow = [_cast(f"{at}_shares", f"{at}_narrow", dtype)]
     is_wide = dtype == onnx.TensorProto.FLOAT
-    if added and not is_wide:
+    wide = (
+        [] if is_wide else [_cast(given, f"{at}_wide_{n}", onnx.TensorProto.FLOAT) for given, n in ((q, "q"), (k, "k"))]
+    )
+    narrow = [_cast(f"{at}_shares", f"{at}_narrow", dtype)]
+    if masks == {onnx.TensorProto.BOOL}:
+        wide += _barred(added[0], f"{at}_barred")
+        added = [f"{at}_barred"]
+    elif added and not is_wide:
         wide.append(_cast(added[0], f"{at}_wide_added", onnx.TensorProto.FLOAT))
         added = [f"{at}_wide_added"]
     sums = [helper.make_node("Add", [f"{at}_scores", name], [f"{at}_sums"]) for name in added]
     q, k, shares = (q, k, f"{at}_shares") if is_wide else (f"{at}_wide_q", f"{at}_wide_k", f"{at}_narrow")
     return [
         helper.make_node("Constant", [], [f"{at}_root"], value=value),
-        *([] if is_wide else wide),
+        *wide,
         helper.make_node("Mul", [q, f"{at}_root"], [f"{at}_q"]),
         helper.make_node("Mul", [k, f"{at}_root"], [f"{at}_k"]),
         helper.make_node("Transpose", [f"{at}_k"], [f"{at}_kt"], perm=[0, 1, 3, 2]),
@@ -117,6 +130,16 @@ def _spelled_out(node: onnx.NodeProto, dtype: int) -> list[onnx.NodeProto]:
         *([] if is_wide else narrow),
         helper.make_node("MatMul", [shares, v], [at]),
     ]
+
+
+def _barred(mask: str, made: str) -> list[onnx.NodeProto]:
+    """0 where a mask is true, and else what leaves no share."""
+    values = {f"{made}_open": 0.0, f"{made}_shut": -inf}
+    constants = [
+        helper.make_node("Constant", [], [name], value=helper.make_tensor(name, onnx.TensorProto.FLOAT, [], [value]))
+        for name, value in values.items()
+    ]
+    return [*constants, helper.make_node("Where", [mask, *values], [made])]
 
 
 def _cast(source: str, made: str, dtype: int) -> onnx.NodeProto:

@@ -10,7 +10,8 @@ import torch
 from torch import Tensor, nn
 
 from diffes.architectures import Architecture, encoder_outputs
-from diffes.checkpoint import Checkpoint, read_config, read_state
+from diffes.checkpoint import Checkpoint
+from diffes.components import read_config, read_state
 from diffes.decoder import LatentDecoder
 from diffes.manifest import WEIGHTS, PrefixSpec
 from diffes.prompts import Encoded, Prompts, Rows

@@ -45,6 +45,7 @@ class ExportRequest:
     calibration: Path | None = None
     calibration_images: int | None = None
     calibration_data: Path | None = None
+    prompts: Path | None = None
     damping: str = AUTO
     device: str = "cpu"
     dtype: DtypeName = "float32"
@@ -64,7 +65,7 @@ def run_export(request: ExportRequest, progress: Progress = lambda _phase, _shar
         return _wrap(request)
     if not request.schedules:
         raise InvalidInput("schedule", expected="at least one", found="none")
-    checkpoint = Checkpoint.open(request.model)
+    checkpoint = Checkpoint.open(request.model, request.prompts)
     sampler = default_sampler(checkpoint, request.sampler, request.steps, request.guidance)
     defaults = Defaults(sampler, request.stages, request.compensation)
     schedules = read_schedules(checkpoint, request.schedules, defaults)
@@ -109,6 +110,7 @@ def _wrap(request: ExportRequest) -> Bundle:
         "calibration": request.calibration,
         "calibration_images": request.calibration_images,
         "calibration_data": request.calibration_data,
+        "prompts": request.prompts,
     }
     for name, value in given.items():
         if value:
@@ -136,7 +138,7 @@ def _calibration(
         loaded = Calibration.load(found, checkpoint)
         searched = any("ordering" in schedule.provenance for schedule in pruned.values())
         return loaded if searched else loaded.ordered_by(_suited(pruned))
-    spec = _common_spec(pruned, request)
+    spec = _common_spec(checkpoint, pruned, request)
     return calibration_for(
         checkpoint,
         spec,
@@ -160,7 +162,7 @@ def _beside(texts: Sequence[str]) -> Path | None:
     return None
 
 
-def _common_spec(schedules: Mapping[str, Schedule], request: ExportRequest) -> CalibrationSpec:
+def _common_spec(checkpoint: Checkpoint, schedules: Mapping[str, Schedule], request: ExportRequest) -> CalibrationSpec:
     """The one calibration of schedules that share a blob; a uniform schedule takes whichever there is.
 
     What the request says of calibration is for schedules that were not searched.
@@ -186,4 +188,4 @@ def _common_spec(schedules: Mapping[str, Schedule], request: ExportRequest) -> C
         damping=read_damping(request.damping),
         ordering=_suited(schedules),
     )
-    return looking_at(spec, request.calibration_data)
+    return looking_at(spec, checkpoint, request.calibration_data)

@@ -1,6 +1,6 @@
 """What one request takes that meets no other: the unit of a scenario that shall fit any machine."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from itertools import product
 from statistics import median
 from time import perf_counter
@@ -15,19 +15,20 @@ _TIMES = 3  # each kind of request, after once for nothing
 _SECONDS = 600.0
 
 
-def measure_alone(target: Target, mix: Mix) -> float:
+def measure_alone(target: Target, mix: Mix, texts: Sequence[str] = ()) -> float:
     """Seconds of a request of the mix on average, one after the other; LoadTestError if one is not answered.
 
     Of each kind of request the median, so that a neighbour's moment does not count.
     """
     with httpx.Client(base_url=target.url, headers=target.headers, timeout=_SECONDS) as http:
         parts = [
-            (weight, median([_timed(http, asked) for _ in range(_TIMES + 1)][1:])) for weight, asked in _kinds(mix)
+            (weight, median([_timed(http, asked) for _ in range(_TIMES + 1)][1:]))
+            for weight, asked in _kinds(mix, texts)
         ]
     return sum(weight * seconds for weight, seconds in parts) / sum(weight for weight, _ in parts)
 
 
-def _kinds(mix: Mix) -> Iterator[tuple[float, Asked]]:
+def _kinds(mix: Mix, texts: Sequence[str]) -> Iterator[tuple[float, Asked]]:
     """Every combination of schedule, steps and images, and how often it is drawn."""
     for (schedule, one), (steps, two), (images, three) in product(
         mix.schedules.items(), mix.steps.items(), mix.images.items()
@@ -36,6 +37,7 @@ def _kinds(mix: Mix) -> Iterator[tuple[float, Asked]]:
             one * two * three,
             Asked(
                 label=0,
+                text=texts[0] if texts else None,
                 seed=0,
                 images=images,
                 steps=None if steps == DEFAULT else int(steps),

@@ -31,6 +31,7 @@ class Contest:
     id: str
     seed: int
     labels: int
+    texts: tuple[str, ...]
     sending: Callable[[Run], None]
     ran: Callable[[RunResult], None]
     runs: list[RunResult] = field(default_factory=list)
@@ -61,6 +62,7 @@ class Contest:
             requests=scenario.requests,
             mix=scenario.mix,
             labels=self.labels,
+            texts=self.texts,
             patience=scenario.patience,
         )
 

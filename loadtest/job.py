@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from time import time
-from typing import Protocol
+from typing import Any, Protocol
 
 from diffes.bundle import Bundle
 from diffes.errors import InvalidInput
@@ -96,13 +96,14 @@ class LoadTest:
             if info and contender.schedule not in (None, *info["schedules"]):
                 raise InvalidInput("compare", expected=", ".join(info["schedules"]), found=contender.schedule)
             contest = Contest(
-                scenario=scenario.scaled(self._unit(target, scenario)) if scenario.unit == "alone" else scenario,
+                scenario=scenario.scaled(self._unit(target, scenario, info)) if scenario.unit == "alone" else scenario,
                 target=target,
                 root=self.out,
                 folder=path.parent,
                 id=f"{self._state.id}.{place}",
                 seed=self.seed,
-                labels=len(info["labels"]) if info else len(self._bundle().labels),
+                labels=len(info["labels"] if info else self._bundle().labels),
+                texts=tuple(info["texts"] if info else self._bundle().manifest.texts),
                 sending=self.told.sending,
                 ran=self.told.ran,
             )
@@ -113,7 +114,7 @@ class LoadTest:
             start_seconds=started,
             runs=contest.runs,
             sustained=sustained,
-            images=self._images(target, contest.runs, path.parent / IMAGES),
+            images=self._images(target, contest, path.parent / IMAGES),
         )
         write_text_atomically(path, result.model_dump_json(indent=1) + "\n")
         return result
@@ -128,11 +129,11 @@ class LoadTest:
         mix = self.scenario.mix.model_copy(update={"schedules": {contender.schedule: 1.0}})
         return self.scenario.model_copy(update={"mix": mix})
 
-    def _unit(self, target: Target, scenario: Scenario) -> float:
+    def _unit(self, target: Target, scenario: Scenario, info: dict[str, Any]) -> float:
         """The first contender's for all, so that all meet the same load."""
         if self._state.unit is None:
             self.told.phase("one request alone")
-            self._state = self._state.measured(self.out, measure_alone(target, scenario.mix))
+            self._state = self._state.measured(self.out, measure_alone(target, scenario.mix, info.get("texts", ())))
         assert self._state.unit is not None
         return self._state.unit
 
@@ -155,17 +156,17 @@ class LoadTest:
             for result, images in zip(others, made[1:], strict=True)
         ]
 
-    def _images(self, target: Target, runs: Sequence[RunResult], images: Path) -> Comparison | None:
+    def _images(self, target: Target, contest: Contest, images: Path) -> Comparison | None:
         """Beside what they have to be, where few seeds were asked for."""
         if self.scenario.mix.seeds is None:
             return None
         self.told.phase("comparing images")
-        rows = [row for run in runs for row in self._rows(run)]
+        rows = [row for run in contest.runs for row in self._rows(run)]
         guidance = self.scenario.mix.guidance
         if self.bundle is not None:
             maker, name = made_by_bundle(self.bundle, self.device), f"torch on {self.device}, each alone"
             allowed = TOLERANCES[self.bundle.manifest.dtype]
         else:
-            maker, name = made_by_service(target), "the service itself, each alone"
+            maker, name = made_by_service(target, contest.texts), "the service itself, each alone"
             allowed = TOLERANCES["bfloat16"]  # it does not say what it calculates in
         return compare_images(rows, guidance, images, maker, name, allowed)

@@ -1,6 +1,6 @@
 """What requests ask for, drawn from a seed: schedules, steps, images; some stream, some callers leave."""
 
-from collections.abc import Hashable, Mapping
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from random import Random
 from typing import Annotated, Any, Literal, Self, TypeVar
@@ -21,10 +21,11 @@ Images = Annotated[int, Field(ge=1, le=MAX_IMAGES)]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Asked:
-    """One request: label by number, first seed, and what else it names; None is left to the service."""
+    """One request: its class by number, or the text of that number, and what else it names; None: the service's."""
 
     label: int
     seed: int
+    text: str | None = None
     images: int = 1
     steps: int | None = None
     schedule: str | None = None
@@ -37,7 +38,8 @@ class Asked:
 
     def body(self) -> dict[str, Any]:
         """As `POST /generate` takes it; images come in JSON, with where the time went."""
-        told: dict[str, Any] = {"label": self.label, "seed": self.seed, "response": "json"}
+        subject = {"label": self.label} if self.text is None else {"prompt": self.text}
+        told: dict[str, Any] = {**subject, "seed": self.seed, "response": "json"}
         told |= {"n": self.images} if self.images > 1 else {}
         told |= {"previews": self.previews} if self.previews else {}
         told |= {"deterministic": True} if self.deterministic else {}
@@ -78,16 +80,17 @@ class Mix(BaseModel):
         low, high = self.leave_after
         return self.model_copy(update={"timeout": timeout, "leave_after": (low * unit, high * unit)})
 
-    def draw(self, rng: Random, labels: int) -> Asked:
-        """The next request, of one of so many labels."""
+    def draw(self, rng: Random, labels: int, texts: Sequence[str] = ()) -> Asked:
+        """The next request, of one of so many labels or of the texts."""
         subject = Random(rng.randrange(self.seeds)) if self.seeds else rng
-        label, seed = subject.randrange(labels), subject.randrange(MAX_SEED - MAX_IMAGES)
+        label, seed = subject.randrange(len(texts) or labels), subject.randrange(MAX_SEED - MAX_IMAGES)
         schedule, steps = _drawn(rng, self.schedules), _drawn(rng, self.steps)
         images = _drawn(rng, self.images)
         stream = rng.random() < self.stream
         leaves = rng.uniform(*self.leave_after) if rng.random() < self.leave else None
         return Asked(
             label=label,
+            text=texts[label] if texts else None,
             seed=seed,
             images=images,
             steps=None if steps == DEFAULT else int(steps),

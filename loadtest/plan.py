@@ -35,12 +35,15 @@ class Plan(BaseModel):
     requests: int | None = None  # at most
     mix: Mix
     labels: int  # how many the service knows
+    texts: tuple[str, ...] = ()  # that it is asked for, if it reads them
     patience: float  # seconds that an answer is waited for
 
     def calls(self) -> Iterator[Call]:
         """In their order; without an end where the loop is closed."""
         rng = Random(f"asked/{self.seed}")
-        calls = (Call(number, at, self.mix.draw(rng, self.labels)) for number, at in enumerate(self._times()))
+        calls = (
+            Call(number, at, self.mix.draw(rng, self.labels, self.texts)) for number, at in enumerate(self._times())
+        )
         return islice(calls, self.requests)
 
     def name(self, number: int) -> str:

@@ -54,7 +54,7 @@ class Wanted(NamedTuple):
 
     def request(self, bundle: Bundle) -> Request:
         """What an engine is asked for it."""
-        prompt = bundle.wording.prompt(self.label)
+        prompt = bundle.wording.example(self.label)
         return Request(prompt=prompt, seed=self.seed, steps=self.steps, schedule=self.schedule, guidance=self.guidance)
 
 
@@ -118,13 +118,14 @@ def made_by_bundle(bundle: Bundle, device: str) -> Maker:
     return make
 
 
-def made_by_service(target: Target) -> Maker:
+def made_by_service(target: Target, texts: Sequence[str] = ()) -> Maker:
     """By the service, which shares no step of a deterministic request with another."""
 
     def make(wanted: Sequence[Wanted]) -> Iterator[Pixels]:
         with httpx.Client(base_url=target.url, headers=target.headers, timeout=_SECONDS) as http:
             for want in wanted:
-                body = Asked(**want._asdict(), deterministic=True).body()
+                text = texts[want.label] if texts else None
+                body = Asked(**want._asdict(), text=text, deterministic=True).body()
                 try:
                     answer = http.post("/generate", json=body)
                 except httpx.TransportError as error:

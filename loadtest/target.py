@@ -39,9 +39,9 @@ class Target:
         """What it says that it serves; LoadTestError if it says nothing of the kind."""
         try:
             answer = httpx.get(f"{self.url}/v1/info", headers=self.headers, timeout=_SECONDS)
-            told: dict[str, Any] = answer.raise_for_status().json()
-            if not told["labels"] or told["default"] not in told["schedules"]:
-                raise ValueError("no labels, or a default that is none of its schedules")
+            told: dict[str, Any] = {"texts": [], **answer.raise_for_status().json()}  # a peer tells of no texts
+            if not (told["labels"] or told["texts"]) or told["default"] not in told["schedules"]:
+                raise ValueError("neither labels nor texts, or a default that is none of its schedules")
         except (httpx.HTTPError, httpx.InvalidURL, ValueError, KeyError, TypeError) as error:
             found = f"{type(error).__name__}: {error}"
             raise LoadTestError(f"{self.url} is no Diffes service", expected="GET /v1/info", found=found) from error

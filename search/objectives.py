@@ -13,7 +13,8 @@ import torch
 from torch import Tensor
 
 from diffes.bundled import bundled_features
-from diffes.checkpoint import Checkpoint, read_config, read_state
+from diffes.checkpoint import Checkpoint
+from diffes.components import read_config, read_state
 from diffes.errors import InvalidInput, QualityError
 from diffes.quality import (
     FeatureExtractor,

@@ -39,8 +39,9 @@ class SearchOptions(BaseModel):
     most that an export may store, compensated weights included, of what the dense model does (None: no limit).
     `genes`, `widths` and `depth` lay out the genome space (search/genome.py).
     `method` is our evolution or a baseline (search/baselines.py).
-    `sampler` None is the checkpoint's own class. `objective` is a name of search/objectives.py, `features` the folder
-    of a feature network (None: the bundled one). `elite` (at most half the population) live on in every generation;
+    `prompts` is a file of texts for a model that reads them (None: its own, or the shipped ones). `sampler` None is the
+    checkpoint's own class. `objective` is a name of search/objectives.py, `features` the folder of a feature network
+    (None: the bundled one). `elite` (at most half the population) live on in every generation;
     of a front, half the population does. `probes` images measure a candidate; one that is worse on the first
     `screen_probes` than every survivor (of a front: than one that costs no more) is not run on the others (None: all
     are). The first `table_probes` measure an entry of the error table; `table_levels` None measures every level,
@@ -69,6 +70,7 @@ class SearchOptions(BaseModel):
     compensation: CompensationMode = "full"
     calibration_images: int = Field(default=32, ge=1)
     calibration_data: str | None = None
+    prompts: str | None = None
     damping: float | Literal["auto"] = "auto"
     objective: ObjectiveName = "mse"
     features: str | None = None
@@ -196,7 +198,7 @@ class SearchOptions(BaseModel):
             damping=self.damping,
             ordering=Compensation.parse(self.compensation).ordering,
         )
-        return looking_at(spec, Path(self.calibration_data) if self.calibration_data else None)
+        return looking_at(spec, checkpoint, Path(self.calibration_data) if self.calibration_data else None)
 
     def measured_levels(self, parts: int) -> tuple[int, ...]:
         """Levels the error table measures on a grid of `parts`, rising.

@@ -116,7 +116,8 @@ class Problem:
         dtype = dtype_of(options.dtype)
         compensation, device = options.compensation, torch.device(options.device)
         model = PrunedModel(architecture, weights, calibration, compensation, device=device, dtype=dtype)
-        return Rollouts(model, self.path, options.guidance, self.step_stages, options.batch, options.dtype)
+        examples = self.checkpoint.wording.examples
+        return Rollouts(model, examples, self.path, options.guidance, self.step_stages, options.batch, options.dtype)
 
     def distance(self, rollouts: Rollouts, *, held_out: bool = False) -> Distance:
         """The objective on the search's probes, or on the held-out ones; rolls the dense model out."""

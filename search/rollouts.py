@@ -35,15 +35,17 @@ class Probes:
         architecture = rollouts.model.architecture
         noise = seeded_noise(range(first, first + count), architecture.latent_shape)
         start = count if held_out else 0
-        prompts = architecture.examples().in_turn(range(start, start + count))
+        prompts = rollouts.examples.in_turn(range(start, start + count))
         return cls(noise.to(rollouts.model.device), prompts.to(rollouts.model.device))
 
 
 @dataclass(frozen=True)
 class Rollouts:
-    """How probes are run: model, trajectory, guidance, which stage runs each step, images at once, arithmetic."""
+    """How probes are run: model, what they are of, trajectory, guidance, which stage runs each step, images at once,
+    arithmetic."""
 
     model: PrunedModel
+    examples: Prompts
     path: Trajectory
     guidance: float
     step_stages: tuple[int, ...]

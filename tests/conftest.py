@@ -13,7 +13,9 @@ from torch import Tensor
 from diffes.bundle import Bundle
 from diffes.checkpoint import Checkpoint
 from diffes.pruning.calibration import Calibration, CalibrationSpec, calibrate
+from diffes.pruning.data import looking_at
 from diffes.schedule import Sampler
+from tests import sdxl
 from tests.bundles import TEN_STAGES, export
 from tests.tritonserver import Server, Unavailable, installation
 
@@ -45,6 +47,26 @@ def tiny_model_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     }
     (folder / "model_index.json").write_text(json.dumps(index))
     return folder
+
+
+@pytest.fixture(scope="session")
+def tiny_sdxl_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A diffusers folder of a text-to-image model. Copy it to damage it."""
+    return sdxl.save(sdxl.tiny_pipeline(), tmp_path_factory.mktemp("models") / "tiny-sdxl")
+
+
+@pytest.fixture(scope="session")
+def tiny_sdxl(tiny_sdxl_folder: Path) -> Checkpoint:
+    """That folder, opened."""
+    return Checkpoint.open(tiny_sdxl_folder)
+
+
+@pytest.fixture(scope="session")
+def tiny_sdxl_bundle(tiny_sdxl: Checkpoint, tmp_path_factory: pytest.TempPathFactory) -> Bundle:
+    """Two stages of it, nothing compensated: half of all heads and channels, and dense."""
+    spec = CalibrationSpec(sampler=Sampler(class_name="DDIMScheduler", steps=2, guidance=5.0), images=4, batch=4)
+    calibration = calibrate(tiny_sdxl, looking_at(spec, tiny_sdxl, None))
+    return export(tiny_sdxl, [(2, 2), (0, 0)], calibration, tmp_path_factory.mktemp("bundles") / "tiny-sdxl")
 
 
 @pytest.fixture(scope="session")

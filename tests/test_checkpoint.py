@@ -7,11 +7,13 @@ from typing import Any
 import pytest
 import torch
 from diffusers.models.transformers.dit_transformer_2d import DiTTransformer2DModel
+from safetensors.torch import load_file, save_file
 
 from diffes.checkpoint import Checkpoint
 from diffes.errors import CheckpointError
 from tests.architectures.tiny import tiny_pixart
 from tests.conftest import LABELS
+from tests.sdxl import PROMPTS
 
 WEIGHTS = "transformer/diffusion_pytorch_model.safetensors"
 CONFIG = "transformer/config.json"
@@ -113,7 +115,7 @@ def test_a_family_that_takes_texts_is_refused_until_they_can_be_encoded(folder: 
     shutil.rmtree(folder / "transformer")
     tiny_pixart().save_pretrained(folder / "transformer")
 
-    with pytest.raises(CheckpointError, match=r"PixArtTransformer2DModel takes texts.*found states, present"):
+    with pytest.raises(CheckpointError, match=r"PixArtTransformer2DModel reads texts.*found none"):
         Checkpoint.open(folder)
 
 
@@ -157,3 +159,46 @@ def test_a_fingerprint_is_of_the_model_not_of_its_place_or_writer(folder: Path, 
     for file in (CONFIG, SCHEDULER):
         edit(folder / file, lambda config: config.update(_diffusers_version="0.1", _name_or_path="elsewhere"))
     assert Checkpoint.open(folder).identity == tiny_checkpoint.identity
+
+
+def test_a_text_to_image_folder_opens_with_its_texts_and_what_encodes_them(
+    tiny_sdxl: Checkpoint,
+) -> None:
+    assert tiny_sdxl.class_name == "UNet2DConditionModel"
+    assert tiny_sdxl.labels == ()
+    assert tiny_sdxl.texts == PROMPTS
+    assert tiny_sdxl.image_size == (16, 16)
+    assert [folder.name for folder in tiny_sdxl.text_folders] == ["text_encoder", "text_encoder_2"]
+    assert {*tiny_sdxl.architecture.encoder_weights(), *tiny_sdxl.architecture.step_weights()} <= set(
+        tiny_sdxl.weights()
+    )
+
+
+def test_texts_are_the_callers_or_the_folders_or_the_shipped_ones(tiny_sdxl_folder: Path, tmp_path: Path) -> None:
+    copy = Path(shutil.copytree(tiny_sdxl_folder, tmp_path / "model"))
+    mine = tmp_path / "mine.txt"
+    mine.write_text("a bird\n")
+
+    assert Checkpoint.open(copy, mine).texts == ("a bird",)
+    (copy / "prompts.txt").unlink()
+    assert len(Checkpoint.open(copy).texts) == 64
+
+
+def test_texts_are_nothing_to_a_model_that_knows_classes(folder: Path, tmp_path: Path) -> None:
+    (tmp_path / "mine.txt").write_text("a bird\n")
+    with pytest.raises(CheckpointError, match="reads no texts"):
+        Checkpoint.open(folder, tmp_path / "mine.txt")
+
+
+@pytest.mark.parametrize("part", ["text_encoder_2/model.safetensors", "tokenizer/tokenizer_config.json"])
+def test_the_identity_is_that_of_what_encodes_texts_too(
+    tiny_sdxl: Checkpoint, tiny_sdxl_folder: Path, tmp_path: Path, part: str
+) -> None:
+    copy = Path(shutil.copytree(tiny_sdxl_folder, tmp_path / "model"))
+    assert Checkpoint.open(copy).identity == tiny_sdxl.identity
+    if part.endswith("json"):
+        shutil.copy(copy / "tokenizer_2" / "tokenizer_config.json", copy / part)
+    else:
+        state = load_file(copy / part)
+        save_file({name: tensor + 1 for name, tensor in state.items()}, copy / part)
+    assert Checkpoint.open(copy).identity != tiny_sdxl.identity

@@ -15,7 +15,16 @@ from tests.prompting import WithoutEncoder, labelled
 
 SCHEDULER = {"num_train_timesteps": 1000, "clip_sample": False}
 CLASSES = labelled(0, 1, 2, none=3)
-PROTOCOL = Protocol(trajectory("DDIMScheduler", SCHEDULER, 3), 1.5, (3, 32, 32), prompts=CLASSES, images=6, batch=4)
+MEANT = range(len(CLASSES))
+PROTOCOL = Protocol(
+    trajectory("DDIMScheduler", SCHEDULER, 3),
+    1.5,
+    (3, 32, 32),
+    prompts=CLASSES,
+    classes=MEANT,
+    images=6,
+    batch=4,
+)
 
 
 class Drift(WithoutEncoder):
@@ -58,7 +67,7 @@ def test_a_side_is_at_no_distance_from_itself(extractor: FeatureExtractor) -> No
 
 def test_another_model_is_at_a_distance_that_batches_do_not_change(extractor: FeatureExtractor) -> None:
     def between(batch: int) -> Evaluation:
-        protocol = Protocol(PROTOCOL.path, 1.5, (3, 32, 32), prompts=CLASSES, images=6, batch=batch)
+        protocol = Protocol(PROTOCOL.path, 1.5, (3, 32, 32), prompts=CLASSES, classes=MEANT, images=6, batch=batch)
         return evaluate(side(Drift(0.9)), side(Drift(0.5)), protocol, extractor)
 
     whole, pieces = between(6), between(4)
@@ -100,7 +109,7 @@ def test_progress_ends_at_one(extractor: FeatureExtractor) -> None:
 
 
 def test_one_image_has_no_covariance(extractor: FeatureExtractor) -> None:
-    protocol = Protocol(PROTOCOL.path, 1.5, (3, 32, 32), prompts=CLASSES, images=1)
+    protocol = Protocol(PROTOCOL.path, 1.5, (3, 32, 32), prompts=CLASSES, classes=MEANT, images=1)
 
     with pytest.raises(InvalidInput, match="invalid n: expected at least 2 images, found 1"):
         evaluate(side(Drift(0.9)), side(Drift(0.9)), protocol, extractor)

@@ -1,6 +1,7 @@
 import pytest
 import torch
 
+from diffes.checkpoint import Checkpoint
 from diffes.errors import InvalidInput
 from diffes.prompts import RowSpec
 from diffes.wording import ClassNames
@@ -30,3 +31,44 @@ def test_a_prompt_is_a_row_of_every_input() -> None:
 
     assert len(rows) == 1
     assert torch.equal(rows.branches(2.0)["labels"], torch.tensor([1, 10]))
+
+
+def test_classes_are_examples_in_turn() -> None:
+    assert WORDING.example(4) == WORDING.prompt("dog")
+    with pytest.raises(InvalidInput, match="invalid negative_prompt.*knows classes"):
+        WORDING.prompt("dog", unwanted="a cat")
+
+
+def test_a_text_is_meant_as_it_stands_and_led_away_from_nothing(tiny_sdxl: Checkpoint) -> None:
+    wording = tiny_sdxl.wording
+    prompt = wording.prompt(text="a red cat")
+
+    assert prompt.said == {"prompt": "a red cat"}
+    assert (prompt.wanted["present"], prompt.unwanted["present"]) == (1, 0)
+    assert prompt.wanted["time_ids"] == prompt.unwanted["time_ids"] == (16, 16, 0, 0, 16, 16)
+    led = wording.prompt(text="a red cat", unwanted="a dog")
+    assert led.said == {"prompt": "a red cat", "negative_prompt": "a dog"}
+    assert led.unwanted == wording.prompt(text="a dog").wanted
+    assert wording.prompt(text="a red cat", unwanted="").unwanted["present"] == 1
+
+
+def test_texts_are_examples_in_turn(tiny_sdxl: Checkpoint) -> None:
+    wording = tiny_sdxl.wording
+
+    assert list(wording.names) == ["a red cat", "a dog", "two birds on a roof", "nothing"]
+    assert wording.example(5) == wording.prompt(text="a dog")
+    assert len(wording.examples) == 4
+    rows = wording.example(2).rows(tiny_sdxl.architecture.prompt_inputs()).wanted
+    assert all(torch.equal(value[0], wording.examples.wanted[name][2]) for name, value in rows.items())
+
+
+def test_a_label_means_nothing_to_a_model_that_reads_texts(tiny_sdxl: Checkpoint) -> None:
+    with pytest.raises(InvalidInput, match="invalid label.*reads texts.*found 3"):
+        tiny_sdxl.wording.prompt(3, "a cat")
+    with pytest.raises(InvalidInput, match="invalid prompt.*reads texts.*found none"):
+        tiny_sdxl.wording.prompt()
+
+
+def test_a_judges_classes_are_those_in_order_or_those_that_texts_name(tiny_sdxl: Checkpoint) -> None:
+    assert WORDING.classes(["a", "b"]) == (0, 1, None)
+    assert tiny_sdxl.wording.classes(["cat", "bird"]) == (0, None, 1, None)

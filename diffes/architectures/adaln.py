@@ -10,7 +10,7 @@ Names and layouts (D model width, H heads of size d, F MLP channels, p patch, C 
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar, Self
 
 from diffes.architectures.base import PrunableLayer, count
 from diffes.errors import CheckpointError
@@ -33,6 +33,13 @@ class AdaLNTransformer:
     out_channels: int
     sample_size: int
     mlp_norm_eps: float
+
+    texts: ClassVar[None] = None
+
+    @property
+    def alone(self) -> Self:
+        """The same: text encoders are none of its business."""
+        return self
 
     @property
     def width(self) -> int:

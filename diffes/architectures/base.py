@@ -7,14 +7,17 @@ family by name.
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, Literal, Protocol
+from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 import torch
 from torch import Tensor, nn
 
 from diffes.errors import CheckpointError
-from diffes.prompts import Prompts, Rows, RowSpec
+from diffes.prompts import Numbers, Prompts, Rows, RowSpec
 from diffes.schedule import BlockPlan, StagePlan
+
+if TYPE_CHECKING:
+    from diffes.architectures.texts import TextEncoders
 
 UnitKind = Literal["heads", "channels"]
 Weights = Mapping[str, Tensor]
@@ -107,14 +110,25 @@ class Architecture(Protocol):
     def layers(self) -> tuple[PrunableLayer, ...]:
         """Every prunable layer, block by block."""
 
+    @property
+    def texts(self) -> "TextEncoders | None":
+        """The text encoders it reads; None of a family that knows classes, or is given their states."""
+
+    @property
+    def alone(self) -> "Architecture":
+        """The same without text encoders, given their states."""
+
     def prompt_inputs(self) -> dict[str, RowSpec]:
-        """What a prompt is, by name."""
+        """What a prompt is, by name: with text encoders their inputs, and what `sizes` gives."""
+
+    def sizes(self, height: int, width: int) -> dict[str, Numbers]:
+        """What of a prompt tells the size of its image, in pixels."""
 
     def features(self) -> dict[str, RowSpec]:
         """What the condition takes beside timesteps, by name. Without an encoder that is the prompt."""
 
     def examples(self) -> Prompts:
-        """Prompts to look at a model with, in turn: of a family that knows classes, each of them."""
+        """Rows to try a model with, in turn: of a family that knows classes, each of them; of others any that fit."""
 
     def convert(self, state: Weights) -> dict[str, Tensor]:
         """diffusers' state dict in this family's own names and layouts, tensors shared where possible."""
@@ -145,7 +159,7 @@ class Architecture(Protocol):
         """Shape of each condition of a step without its leading row axis: the encoder's constants, then those."""
 
     def diffusers_inputs(self, timesteps: Tensor, prompts: Rows) -> dict[str, Any]:
-        """What diffusers' model of this family takes beside latents: of timesteps [B] float32, prompts [B, ...]."""
+        """What diffusers' model takes beside latents: of timesteps [B] float32, and prompts [B, ...] of `alone`."""
 
     def macs(self, plan: StagePlan) -> int:
         """Multiply-accumulates of one row of one step (matmuls and attention; no condition, no compensation)."""

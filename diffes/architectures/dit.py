@@ -19,7 +19,7 @@ from diffes.architectures.adaln_step import AdaLNStep
 from diffes.architectures.base import Weights, count, require_keys
 from diffes.architectures.dit_condition import DiTCondition
 from diffes.architectures.dit_weights import convert
-from diffes.prompts import Prompts, Rows, RowSpec
+from diffes.prompts import Numbers, Prompts, Rows, RowSpec
 from diffes.schedule import StagePlan
 
 
@@ -58,6 +58,10 @@ class DiT(AdaLNTransformer):
     def denoiser(self, plan: StagePlan, weights: Weights) -> nn.Module:
         """The step of a stage plan on tensors already cut to it."""
         return AdaLNStep(self, plan, weights)
+
+    def sizes(self, *_: int) -> dict[str, Numbers]:
+        """Nothing: every image has the same."""
+        return {}
 
     def condition(self, weights: Weights) -> nn.Module:
         """The condition: timesteps and labels to modulation."""

@@ -24,7 +24,7 @@ from diffes.architectures.base import PrunableLayer, Weights, count, require_key
 from diffes.architectures.pixart_condition import PixArtCondition, PixArtEncoder
 from diffes.architectures.pixart_step import PixArtStep
 from diffes.architectures.pixart_weights import convert
-from diffes.prompts import Prompts, Rows, RowSpec
+from diffes.prompts import Numbers, Prompts, Rows, RowSpec
 from diffes.schedule import StagePlan
 
 _TEXT_TOKENS = 120  # of a caption, as the pipeline cuts and fills it
@@ -84,6 +84,12 @@ class PixArt(AdaLNTransformer):
             "present": RowSpec(torch.float32, (_TEXT_TOKENS,)),
             **(sizes if self.sized else {}),
         }
+
+    def sizes(self, height: int, width: int) -> dict[str, Numbers]:
+        """In pixels, and their ratio; nothing of models that are not told."""
+        if not self.sized:
+            return {}
+        return {"resolution": (float(height), float(width)), "aspect_ratio": (height / width,)}
 
     def features(self) -> dict[str, RowSpec]:
         """What is added to the time embedding."""

@@ -19,7 +19,7 @@ channels].
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
@@ -27,13 +27,15 @@ import torch
 from torch import Tensor, nn
 
 from diffes.architectures.base import PrunableLayer, Weights, count
-from diffes.architectures.unet_condition import UNetCondition, UNetEncoder
+from diffes.architectures.texts import TextEncoders
+from diffes.architectures.unet_condition import UNetCondition, UNetEncoder, UNetTextEncoder
 from diffes.architectures.unet_config import FAMILY, TEXT_TOKENS, TIME_IDS, levels_of, require_supported
 from diffes.architectures.unet_cost import macs, parameters
 from diffes.architectures.unet_step import UNetStep
 from diffes.architectures.unet_tree import Blocks, Keep, Level, Node, Resample, Resnet, blocks_of, walk
 from diffes.architectures.unet_weights import convert
-from diffes.prompts import Prompts, Rows, RowSpec
+from diffes.errors import CheckpointError
+from diffes.prompts import Numbers, Prompts, Rows, RowSpec
 from diffes.schedule import BlockPlan, StagePlan
 
 
@@ -52,6 +54,7 @@ class UNet:
     id_channels: int  # that each time id is embedded in
     norm_groups: int
     norm_eps: float
+    texts: TextEncoders | None
 
     @classmethod
     def from_config(cls, config: Mapping[str, Any]) -> "UNet":
@@ -59,7 +62,7 @@ class UNet:
         require_supported(config)
         levels, middle = levels_of(config)
         id_channels = count(config, "addition_time_embed_dim", FAMILY)
-        return cls(
+        unet = cls(
             levels=levels,
             middle=middle,
             resnets=count(config, "layers_per_block", FAMILY),
@@ -71,7 +74,10 @@ class UNet:
             id_channels=id_channels,
             norm_groups=count(config, "norm_num_groups", FAMILY),
             norm_eps=config["norm_eps"],
+            texts=TextEncoders.from_config(config),
         )
+        _require_told(unet)
+        return unet
 
     @cached_property
     def nodes(self) -> tuple[Node, ...]:
@@ -144,26 +150,39 @@ class UNet:
         """Numbers the denoiser of a plan reads; a skipped half leaves its biases."""
         return parameters(self, plan)
 
+    @property
+    def alone(self) -> "UNet":
+        """The same without text encoders, given their states."""
+        return replace(self, texts=None)
+
     def prompt_inputs(self) -> dict[str, RowSpec]:
-        """What text encoders say, and sizes: states [tokens, C] and a pooled one [P], and time ids [6]."""
-        return {
+        """Texts or what encoders say of them, states [tokens, C] and a pooled one [P]; and time ids [6]."""
+        states = {
             "states": RowSpec(torch.float32, (TEXT_TOKENS, self.text_channels)),
             "pooled": RowSpec(torch.float32, (self.pooled_channels,)),
-            "time_ids": RowSpec(torch.float32, (TIME_IDS,)),
         }
+        texts = states if self.texts is None else self.texts.inputs()
+        return {**texts, "time_ids": RowSpec(torch.float32, (TIME_IDS,))}
+
+    def sizes(self, height: int, width: int) -> dict[str, Numbers]:
+        """As if the image had that size from the start and nothing were cut off: what diffusers says by default."""
+        return {"time_ids": (float(height), float(width), 0.0, 0.0, float(height), float(width))}
 
     def features(self) -> dict[str, RowSpec]:
         """What is added to the time embedding."""
         return {"added": RowSpec(torch.float32, (self.embedding_channels,))}
 
     def examples(self) -> Prompts:
-        """One of normal states and no crop; guidance leads away from none at all."""
-        generator = torch.Generator().manual_seed(0)
-        size = 8.0 * self.sample_size
-        ids = torch.tensor([[size, size, 0, 0, size, size]])
-        shapes = {name: spec.shape for name, spec in self.prompt_inputs().items() if name != "time_ids"}
-        wanted = {name: torch.randn(1, *shape, generator=generator) for name, shape in shapes.items()}
-        unwanted = {name: torch.zeros(1, *shape) for name, shape in shapes.items()}
+        """One of normal states, or of a text of token 0 alone, and no crop; guidance leads away from none at all."""
+        size = 8 * self.sample_size
+        ids = torch.tensor([self.sizes(size, size)["time_ids"]])
+        inputs = {name: spec for name, spec in self.prompt_inputs().items() if name != "time_ids"}
+        unwanted = {name: torch.zeros(1, *spec.shape, dtype=spec.dtype) for name, spec in inputs.items()}
+        if self.texts is not None:
+            wanted = {**unwanted, "present": torch.ones(1)}
+        else:
+            generator = torch.Generator().manual_seed(0)
+            wanted = {name: torch.randn(1, *spec.shape, generator=generator) for name, spec in inputs.items()}
         return Prompts({**wanted, "time_ids": ids}, {**unwanted, "time_ids": ids})
 
     def step_weights(self) -> tuple[str, ...]:
@@ -175,9 +194,10 @@ class UNet:
         return tuple(names)
 
     def encoder_weights(self) -> tuple[str, ...]:
-        """Keys and values, and the embedding of what is added."""
+        """Keys and values, the embedding of what is added, and the text encoders'."""
         embedders = [f"add_embedding.fc{number}.{part}" for number in (1, 2) for part in ("weight", "bias")]
-        return (*embedders, *(name for layer in self.layers for name in layer.ordered))
+        texts = () if self.texts is None else self.texts.weights()
+        return (*embedders, *(name for layer in self.layers for name in layer.ordered), *texts)
 
     def denoiser(self, plan: StagePlan, weights: Weights) -> nn.Module:
         """The step of a stage plan on tensors already cut to it."""
@@ -185,7 +205,7 @@ class UNet:
 
     def encoder(self, weights: Weights) -> nn.Module:
         """Prompts to what is added to the time embedding, and the text condition."""
-        return UNetEncoder(self, weights)
+        return UNetEncoder(self, weights) if self.texts is None else UNetTextEncoder(self, self.texts, weights)
 
     def condition(self, weights: Weights) -> nn.Module:
         """Timesteps and what is added to them to the time condition."""
@@ -207,6 +227,20 @@ class UNet:
     def convert(self, state: Weights) -> dict[str, Tensor]:
         """diffusers' state dict in this family's names and layouts; CheckpointError unless it fits the config."""
         return convert(self, state)
+
+
+def _require_told(unet: UNet) -> None:
+    """CheckpointError unless the text encoders say what the U-Net reads."""
+    if unet.texts is None:
+        return
+    wanted = TEXT_TOKENS, unet.text_channels, unet.pooled_channels
+    found = unet.texts.length, unet.texts.state_channels, unet.texts.pooled_channels
+    if found != wanted:
+        raise CheckpointError(
+            "the text encoders do not fit the U-Net",
+            expected="tokens, channels, pooled: {}, {}, {}".format(*wanted),
+            found="{}, {}, {}".format(*found),
+        )
 
 
 def _layer(

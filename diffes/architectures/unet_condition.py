@@ -7,6 +7,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from diffes.architectures.base import Weights, parameters_of
+from diffes.architectures.texts import TextEncoders, split, states_of
 from diffes.architectures.waves import embedded, frequencies, waves
 
 if TYPE_CHECKING:
@@ -33,6 +34,20 @@ class UNetEncoder(nn.Module):
         blocks = [w.blocks.get_submodule(str(block)) for block in range(self.blocks)]
         parts = [F.linear(states, part.weight) for block in blocks for part in (block.key, block.value)]
         return added, torch.cat(parts, 2)
+
+
+class UNetTextEncoder(UNetEncoder):
+    """The same of texts in tokens."""
+
+    def __init__(self, unet: "UNet", texts: TextEncoders, weights: Weights) -> None:
+        own, of_texts = split(weights)
+        super().__init__(unet, own)
+        self.weights.add_module("texts", texts.modules(of_texts))
+
+    def forward(self, tokens: Tensor, present: Tensor, time_ids: Tensor) -> tuple[Tensor, Tensor]:
+        """tokens [P, encoders, length], present [P], time_ids [P, 6] → as of their states."""
+        w: Any = self.weights
+        return super().forward(*states_of(w.texts, tokens, present), time_ids)
 
 
 class UNetCondition(nn.Module):

@@ -20,11 +20,15 @@ _COMPILE_MODE = "reduce-overhead"  # whole steps as CUDA graphs: what torch offe
 
 @dataclass(frozen=True)
 class Inputs:
-    """Of a step half way down the trajectory, on the device: latents [B, C, h, w], timesteps [B], prompts [B, ...]."""
+    """Of a step half way down the trajectory, on the device: latents [B, C, h, w], timesteps [B], prompts [B, ...].
+
+    `states` [B, ...] are what diffusers' denoiser is given of a prompt: its text encoders are a model apart.
+    """
 
     latents: Tensor
     timesteps: Tensor
     prompts: Rows
+    states: Rows
 
     @classmethod
     def of(cls, architecture: Architecture, rows: int, device: torch.device) -> "Inputs":
@@ -33,6 +37,7 @@ class Inputs:
             seeded_noise(range(rows), architecture.latent_shape).to(device),
             torch.full((rows,), 500.0, device=device),
             architecture.examples().in_turn(range(rows)).to(device).wanted,
+            architecture.alone.examples().in_turn(range(rows)).to(device).wanted,
         )
 
 
@@ -85,7 +90,7 @@ def peer_entrants(bundle: Bundle, plans: dict[str, StagePlan], name: str, device
 
     def ready(inputs: Inputs) -> Callable[[], object]:
         latents = inputs.latents.to(bundle.dtype)
-        others = architecture.diffusers_inputs(inputs.timesteps, inputs.prompts)
+        others = architecture.diffusers_inputs(inputs.timesteps, inputs.states)
         return _without_gradients(lambda: run(latents, **others))
 
     return [Entrant(name, "dense", architecture.dense, ready)]

@@ -16,6 +16,7 @@ from diffes.cli.options import (
     Device,
     Guidance,
     Model,
+    Prompts,
     SamplerName,
     Stages,
     Steps,
@@ -97,6 +98,7 @@ def search(
     ] = None,
     calibration_images: CalibrationImages = None,
     calibration_data: CalibrationData = None,
+    prompts: Prompts = None,
     damping: Damping = "auto",
     population: Annotated[int | None, typer.Option(min=4, help="Schedules in a generation.")] = None,
     generations: Annotated[int | None, typer.Option(min=0, help="Generations of the evolution.")] = None,
@@ -160,6 +162,7 @@ def search(
         "features": None if features is None else str(features),
         "calibration_images": calibration_images,
         "calibration_data": None if calibration_data is None else str(calibration_data),
+        "prompts": None if prompts is None else str(prompts),
         "damping": damping,
         "population": population,
         "generations": generations,
@@ -173,7 +176,7 @@ def search(
     }
     given = {name: value for name, value in asked.items() if value is not None}
     options = SearchOptions.checked({**preset(method, effort), **given})
-    checkpoint = Checkpoint.open(model or bundled_model())
+    checkpoint = Checkpoint.open(model or bundled_model(), prompts)
     table = None
     if latency_table is not None:
         from diffes.latency.table import LatencyTable
@@ -226,6 +229,7 @@ def export(
     ] = None,
     calibration_images: CalibrationImages = None,
     calibration_data: CalibrationData = None,
+    prompts: Prompts = None,
     damping: Damping = "auto",
     device: Device = "cpu",
     dtype: Annotated[
@@ -261,6 +265,7 @@ def export(
         calibration=calibration,
         calibration_images=calibration_images,
         calibration_data=calibration_data,
+        prompts=prompts,
         damping=damping,
         device=device,
         dtype=dtype_named(dtype),

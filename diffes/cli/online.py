@@ -14,8 +14,10 @@ from diffes.cli.progress import console
 @app.command()
 def generate(
     bundle: BundleFolder,
-    label: Annotated[str, typer.Option(help="Class name or number.")],
     out: Annotated[Path, typer.Option(help="PNG to write; several images side by side.")],
+    label: Annotated[str | None, typer.Option(help="Class name or number; this or --prompt.")] = None,
+    prompt: Annotated[str | None, typer.Option(help="Text: what to show.")] = None,
+    negative_prompt: Annotated[str | None, typer.Option(help="Text: what not to show.")] = None,
     seed: Annotated[int | None, typer.Option(min=0, help="First image's seed. Default: random, printed.")] = None,
     n: Annotated[int, typer.Option("-n", "--n", min=1, help="Images; image j has seed + j.")] = 1,
     steps: Annotated[int | None, typer.Option(min=1, help="Sampler steps. Default: the schedule's.")] = None,
@@ -25,16 +27,20 @@ def generate(
     device: Device = "cpu",
     threads: Threads = None,
 ) -> None:
-    """Make images of one class without a service."""
+    """Make images of one class or text without a service."""
     from diffes.backends import open_backend
     from diffes.bundle import Bundle
     from diffes.engine.engine import Engine
     from diffes.engine.request import Limits, Request
+    from diffes.errors import InvalidInput
     from diffes.images import grid_png
 
+    if (label is None) == (prompt is None):
+        found = "neither" if label is None else "both"
+        raise InvalidInput("label", expected="exactly one of --label and --prompt", found=found)
     opened = Bundle.open(bundle)
     request = Request(
-        prompt=opened.wording.prompt(label),
+        prompt=opened.wording.prompt(label, prompt, negative_prompt),
         seed=random.randrange(2**31) if seed is None else seed,
         images=n,
         steps=steps,

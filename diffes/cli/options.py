@@ -33,5 +33,12 @@ Damping = Annotated[
 CalibrationData = Annotated[
     Path | None, typer.Option(help="Folder of images to calibrate on, noised. Default: the model's own trajectories.")
 ]
+Prompts = Annotated[
+    Path | None,
+    typer.Option(
+        help="File of prompts, one a line, for a model that reads texts. Default: the model folder's prompts.txt, or"
+        " the ones shipped with Diffes."
+    ),
+]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
 ScheduleName = Annotated[str | None, typer.Option(help="Which of the bundle's schedules. Default: the bundle's.")]

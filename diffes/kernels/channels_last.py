@@ -18,9 +18,9 @@ from torch.nn import functional as F
 from diffes.kernels.plain import GroupNorm
 
 _TILE = 4096  # values a program holds at once
-_SUMMED = 8  # tiles at most that a program adds up
-_RUNS = 512  # programs an image is cut into before they add up more than one tile
-_ADDED = 1024  # sums of runs that are added up at once
+_SUMMED = 16  # tiles at most that a program adds up
+_RUNS = 128  # programs an image is cut into before they add up more than one tile
+_ADDED = 8192  # sums of runs that are added up at once
 _WARPS = 4
 
 

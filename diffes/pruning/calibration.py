@@ -175,7 +175,7 @@ def calibrate(
 
 def _source(checkpoint: Checkpoint, spec: CalibrationSpec, data: Path | None) -> Source:
     if spec.source == "trajectories":
-        return OwnTrajectories(spec, checkpoint.architecture)
+        return OwnTrajectories(spec, checkpoint)
     if data is None:
         raise InvalidInput(
             "calibration data",

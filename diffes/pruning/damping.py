@@ -5,6 +5,7 @@ to try one: fit on either, and E[|lost - made up|²] on the other is a quadratic
 """
 
 from collections.abc import Mapping
+from math import inf
 from typing import NamedTuple
 
 import torch
@@ -65,9 +66,14 @@ class Trial:
         self._unaided = float((lost * (seen[removed, removed] @ lost)).sum() + lost_drift.square().sum())
 
     def error(self, damping: float) -> float:
-        """Mean square left on the held-out rows by the regression fitted with this damping, over a mere bias's."""
+        """Mean square left on the held-out rows by the regression fitted with this damping, over a mere bias's.
+
+        Infinite if the damping is lost in what rounding made of a covariance: where inputs hardly vary about a mean.
+        """
         count = len(self._cross)
-        root = torch.linalg.cholesky(damped(self._scatter, damping)[:count, :count])
+        root, failed = torch.linalg.cholesky_ex(damped(self._scatter, damping)[:count, :count])
+        if failed:
+            return inf
         gained = torch.cholesky_solve(self._cross, root)
         explained = 2 * gained * self._held_cross - gained * (self._held_scatter @ gained)
         return 1 - float(explained.sum()) / max(self._unaided, 1e-300)
@@ -76,4 +82,4 @@ class Trial:
 def _least(weight: Tensor, pairs: list[tuple[LayerMoments, LayerMoments]], kept: list[int], *, entry: bool) -> float:
     trials = [Trial(weight, *pair, rows, entry=entry) for pair in pairs for rows in kept]
     errors = {damping: sum(trial.error(damping) for trial in trials) for damping in GRID}
-    return min(GRID, key=errors.__getitem__)
+    return min(reversed(GRID), key=errors.__getitem__)  # of equals the one that distrusts more

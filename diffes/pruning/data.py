@@ -11,7 +11,8 @@ import torch
 from PIL import Image, UnidentifiedImageError
 from torch import Tensor
 
-from diffes.checkpoint import Checkpoint, read_config, read_state
+from diffes.checkpoint import Checkpoint
+from diffes.components import read_config, read_state
 from diffes.errors import CheckpointError, InvalidInput
 from diffes.files import sha256_of
 from diffes.prompts import Prompts
@@ -59,10 +60,18 @@ class ImageFolder:
         return [names.get(path.parent.name) for path in self.files]
 
 
-def looking_at(spec: CalibrationSpec, folder: Path | None) -> CalibrationSpec:
-    """The same calibration on a folder's images; without a folder, the spec itself."""
+def looking_at(spec: CalibrationSpec, checkpoint: Checkpoint, folder: Path | None) -> CalibrationSpec:
+    """The same calibration on the checkpoint's texts, if it reads any, and on a folder's images if there is one."""
+    spec = replace(spec, texts=checkpoint.texts_digest)
     if folder is None:
         return spec
+    if checkpoint.texts:
+        raise InvalidInput(
+            "calibration data",
+            expected="a model that knows classes: images say no text",
+            found=checkpoint.class_name,
+            remedy="Calibrate on the model's own trajectories, of a file of prompts.",
+        )
     return replace(spec, source="data", data=ImageFolder(folder, spec.images).digest)
 
 
@@ -87,7 +96,7 @@ class NoisedData:
         architecture = self._checkpoint.architecture
         clean = torch.stack([self._latents(self._files[i]) for i in numbers])
         noise = noise_of(self._spec, architecture, numbers)
-        prompts = _labelled(architecture.examples(), [self._labels[i] for i in numbers])
+        prompts = _labelled(self._checkpoint.wording.examples, [self._labels[i] for i in numbers])
         encoded = model.encode(prompts.branches(self._spec.sampler.guidance))
         for timestep in path.timesteps:
             yield timestep

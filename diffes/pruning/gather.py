@@ -7,6 +7,7 @@ from torch import Tensor
 
 from diffes.architectures import Architecture, Conditioning
 from diffes.checkpoint import Checkpoint
+from diffes.errors import InvalidInput
 from diffes.prompts import Encoded, Rows
 from diffes.pruning.moments import MomentAccumulator, Moments
 from diffes.pruning.spec import CalibrationSpec
@@ -52,13 +53,20 @@ class Source(Protocol):
 class OwnTrajectories:
     """What the model meets when it samples: its own trajectories from seeded noise, prompts in turn."""
 
-    def __init__(self, spec: CalibrationSpec, architecture: Architecture) -> None:
-        self._spec, self._architecture = spec, architecture
+    def __init__(self, spec: CalibrationSpec, checkpoint: Checkpoint) -> None:
+        if spec.texts != checkpoint.texts_digest:
+            raise InvalidInput(
+                "prompts",
+                expected=f"the texts of digest {spec.texts or 'none'}",
+                found=checkpoint.texts_digest or "none",
+                remedy="Give the file of prompts that the calibration was specified with.",
+            )
+        self._spec, self._architecture, self._prompts = spec, checkpoint.architecture, checkpoint.wording.examples
 
     def __call__(self, model: DenseModel, path: Trajectory, numbers: Sequence[int], /) -> Iterator[float]:
         """See `Source`."""
         guidance = self._spec.sampler.guidance
-        encoded = model.encode(self._architecture.examples().in_turn(numbers).branches(guidance))
+        encoded = model.encode(self._prompts.in_turn(numbers).branches(guidance))
         state = initial_state(path, noise_of(self._spec, self._architecture, numbers))
         while state.index < len(path.steps):
             yield path.steps[state.index].timestep
@@ -83,7 +91,7 @@ def gather(
     Every step of the trajectory weighs the same, so a stage weighs what it executes of them.
     """
     path = trajectory(spec.sampler.class_name, checkpoint.scheduler_config, spec.sampler.steps)
-    halves = [numbers for numbers in _halves(spec.images, len(checkpoint.architecture.examples())) if numbers]
+    halves = [numbers for numbers in _halves(spec.images, len(checkpoint.wording.examples)) if numbers]
     taps = [MomentAccumulator(spec.token_share, 2 * spec.seed + half) for half in range(len(halves))]
     done = 0
     for tap, numbers in zip(taps, halves, strict=True):

@@ -20,9 +20,9 @@ class CalibrationSpec:
     """What to look at: `images` samples of the dense model's inputs under `sampler`.
 
     source trajectories: what the model meets when it samples from noise, labels in turn. source data: images of a
-    folder, noised at the sampler's own timesteps; `data` is then the digest of the images looked at. `damping` is a
-    share of the mean variance, or auto: chosen per layer by held-out error. `ordering` says which of the orderings is
-    used; it alone may change without looking again.
+    folder, noised at the sampler's own timesteps; `data` is then the digest of the images looked at. `texts` is that of
+    the texts which a model that reads them was given. `damping` is a share of the mean variance, or auto: chosen per
+    layer by held-out error. `ordering` says which of the orderings is used; it alone may change without looking again.
     """
 
     sampler: Sampler
@@ -34,6 +34,7 @@ class CalibrationSpec:
     ordering: OrderingKind = "obs"
     source: Literal["trajectories", "data"] = "trajectories"
     data: str = ""
+    texts: str = ""
 
     __pydantic_config__ = ConfigDict(extra="forbid")
 
@@ -58,7 +59,10 @@ class CalibrationSpec:
 
     def to_json(self) -> dict[str, JsonValue]:
         """Plain JSON."""
-        return {**asdict(replace(self, sampler=None)), "sampler": self.sampler.model_dump(by_alias=True)}  # type: ignore[arg-type]
+        document = {**asdict(replace(self, sampler=None)), "sampler": self.sampler.model_dump(by_alias=True)}  # type: ignore[arg-type]
+        if not self.texts:  # as it was before there were any
+            del document["texts"]
+        return document
 
     @classmethod
     def from_json(cls, document: Any) -> "CalibrationSpec":

@@ -19,6 +19,7 @@ async def info(_: Request, served: Served) -> Response:
         "model": manifest.model.class_name,
         "backend": served.backend,
         "labels": list(manifest.labels),
+        "texts": list(manifest.texts),
         "image": {"height": height, "width": width},
         "schedules": {name: _schedule(served.bundle, name) for name in manifest.schedules},
         "default": manifest.default,

@@ -9,7 +9,7 @@ from diffes.errors import InvalidInput
 from diffes.images import Format
 from diffes.serving.bodies import Body, Name, between
 from diffes.serving.schema import random_seed
-from diffes.wording import ClassNames
+from diffes.wording import Wording
 
 
 class ImagesBody(Body):
@@ -18,7 +18,9 @@ class ImagesBody(Body):
     Fields that only say who asks (`user`, `safety_identifier`) or how to moderate have no effect here, as documented.
     """
 
-    prompt: Annotated[str, Field(max_length=2000)] = Field(description="Text that names exactly one class.")
+    prompt: Annotated[str, Field(max_length=2000)] = Field(
+        description="What to show; of a model that knows classes a text that names exactly one."
+    )
     model: Name | None = Field(default=None, description="An id of GET /v1/models: the model, or model@schedule.")
     n: int = Field(default=1, json_schema_extra=between(1, MAX_IMAGES), description="Images; image j has seed + j.")
     size: Name | None = Field(default=None, description='"auto", or the model\'s own WxH.')
@@ -38,6 +40,9 @@ class ImagesBody(Body):
     stream: bool = Field(default=False, description="Server-sent events instead of one answer.")
     partial_images: int = Field(default=0, ge=0, le=3, description="Of a stream: images on the way, where stages end.")
     class_label: Name | int | None = Field(default=None, description="Ours: class name or id, instead of the prompt's.")
+    negative_prompt: Annotated[str | None, Field(max_length=2000)] = Field(
+        default=None, description="Ours: what not to show, of a model that reads texts."
+    )
     seed: int | None = Field(default=None, json_schema_extra=between(0, MAX_SEED), description="Ours: of the noise.")
     steps: int | None = Field(default=None, json_schema_extra=between(1, 1000), description="Ours: denoising steps.")
     guidance: float | None = Field(default=None, json_schema_extra=between(1, MAX_GUIDANCE), description="Ours.")
@@ -54,10 +59,10 @@ class ImagesBody(Body):
             raise InvalidInput("output_compression", expected="nothing for png", found=self.output_compression)
         return self
 
-    def request(self, wording: ClassNames, schedule: str | None, request_id: str) -> Request:
-        """What the engine is asked; InvalidInput for a prompt or label that means no class."""
+    def request(self, wording: Wording, schedule: str | None, request_id: str) -> Request:
+        """What the engine is asked; InvalidInput for a prompt or label that means nothing to the model."""
         return Request(
-            prompt=wording.prompt(self.class_label, self.prompt),
+            prompt=wording.prompt(self.class_label, self.prompt, self.negative_prompt),
             seed=random_seed() if self.seed is None else self.seed,
             images=self.n,
             steps=self.steps,

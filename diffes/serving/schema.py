@@ -10,7 +10,7 @@ from diffes.engine.request import MAX_GUIDANCE, MAX_IMAGES, MAX_PREVIEWS, MAX_SE
 from diffes.errors import InvalidInput
 from diffes.images import png
 from diffes.serving.bodies import Body, Name, between, shown
-from diffes.wording import ClassNames
+from diffes.wording import Wording
 
 ImageFormat = Literal["png", "json"]
 _RANDOM_SEEDS = 2**32  # small enough that a JSON number in any language gives it back exactly
@@ -26,7 +26,11 @@ class GenerateBody(Body):
 
     label: Name | int | None = Field(default=None, description="Class name or id; this or `prompt`.")
     prompt: Annotated[str | None, Field(max_length=2000)] = Field(
-        default=None, description="Text that names exactly one class; this or `label`."
+        default=None,
+        description="What to show; of a model that knows classes a text that names exactly one. This or `label`.",
+    )
+    negative_prompt: Annotated[str | None, Field(max_length=2000)] = Field(
+        default=None, description="What not to show, of a model that reads texts."
     )
     n: int = Field(default=1, json_schema_extra=between(1, MAX_IMAGES), description="Images; image j has seed + j.")
     steps: int | None = Field(
@@ -71,10 +75,10 @@ class GenerateBody(Body):
             return InvalidInput("label", expected="a class name or id", found=shown(first["input"]))
         return super().problem(error, document)
 
-    def request(self, wording: ClassNames, request_id: str) -> Request:
-        """What the engine is asked; InvalidInput for a label or prompt that means no class."""
+    def request(self, wording: Wording, request_id: str) -> Request:
+        """What the engine is asked; InvalidInput for a label or prompt that means nothing to the model."""
         return Request(
-            prompt=wording.prompt(self.label, self.prompt),
+            prompt=wording.prompt(self.label, self.prompt, self.negative_prompt),
             seed=random_seed() if self.seed is None else self.seed,
             images=self.n,
             steps=self.steps,
@@ -117,7 +121,9 @@ class GenerateAnswer(BaseModel):
 
     id: str
     seed: int
-    label: int
+    label: int | None = Field(default=None, description="Class id, of a model that knows classes.")
+    prompt: str | None = Field(default=None, description="The text, of a model that reads texts.")
+    negative_prompt: str | None = None
     schedule: str
     shed_from: str | None = Field(description="The default schedule, if a cheaper one stood in for it under load.")
     steps: int
@@ -134,7 +140,7 @@ class GenerateAnswer(BaseModel):
         return cls(
             id=request.id,
             seed=request.seed,
-            label=int(request.prompt.said["label"]),
+            **dict[str, Any](request.prompt.said),
             schedule=request.schedule,
             shed_from=request.shed_from or None,
             steps=request.steps,

@@ -28,7 +28,7 @@ def warm_up(bundle: Bundle, backend: Backend, batch: int, clock: Callable[[], fl
     began = clock()
     steps: Steps = {}
     generator = torch.Generator().manual_seed(0)
-    one = backend.encode(bundle.architecture.examples()[:1].to(backend.device).wanted)
+    one = backend.encode(bundle.wording.examples[:1].to(backend.device).wanted)
     for rows in sorted(_conditioned(bundle)):
         backend.condition(torch.zeros(rows), one.repeated(rows).features)
     for rows in warm_rows(batch, backend.buckets):
@@ -55,7 +55,7 @@ def _rehearse(bundle: Bundle, backend: Backend, batch: int) -> None:
     engine = Engine(bundle, backend, limits, timeline=timeline)  # to which company costs nothing: they go together
     for images in sorted({*_powers(batch), batch}):
         for guidance in (1.0, 2.0):
-            request = Request(prompt=bundle.wording.prompt(0), seed=0, images=images, steps=1, guidance=guidance)
+            request = Request(prompt=bundle.wording.example(0), seed=0, images=images, steps=1, guidance=guidance)
             done = engine.submit(request)
             while not done.done():
                 engine.step()

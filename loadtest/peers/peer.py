@@ -63,6 +63,8 @@ class Answer(BaseModel):
     id: str
     seed: int
     label: int
+    prompt: None = None
+    negative_prompt: None = None
     schedule: str = "dense"
     shed_from: None = None
     steps: int

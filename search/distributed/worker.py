@@ -33,7 +33,8 @@ class Worker:
         CheckpointError for a folder that is not there, or not of the model that was calibrated.
         """
         torch.set_num_threads(assignment.threads)
-        checkpoint = Checkpoint.open(assignment.checkpoint)
+        texts = assignment.options.prompts
+        checkpoint = Checkpoint.open(assignment.checkpoint, Path(texts) if texts else None)
         problem = Problem.of(checkpoint, assignment.options, assignment.latency)
         return cls(problem, problem.rollouts(Calibration.load(assignment.calibration, checkpoint)))
 

@@ -67,7 +67,7 @@ def draw_samples(
     schedule = found.schedule if isinstance(found, Answer) else found.pareto.points[found.middle].schedule
     schedule.require_fit(checkpoint.identity, checkpoint.architecture.dense, checkpoint.train_timesteps)
     model = _model(record, checkpoint, schedule, device)
-    count = min(images, len(checkpoint.labels))
+    count = min(images, len(checkpoint.wording.names))
     plans: dict[str, list[StagePlan]] = {"dense": [checkpoint.architecture.dense] * record.options.stages}
     plans |= _uniform(record, checkpoint) | {"searched": _plans(schedule)}
     decode = image_decoder(checkpoint, device, _BATCH)
@@ -80,7 +80,7 @@ def draw_samples(
         with rounding(record.options.dtype):
             latents = _latents(model, checkpoint, schedule, stages, count, tell)
         drawn[name] = decode(latents).float().cpu()
-    return Samples(tuple(checkpoint.labels[:count]), tuple(range(count)), drawn)
+    return Samples(tuple(checkpoint.wording.names[:count]), tuple(range(count)), drawn)
 
 
 def _uniform(record: Record, checkpoint: Checkpoint) -> dict[str, list[StagePlan]]:
@@ -119,7 +119,7 @@ def _latents(
     count: int,
     progress: Progress,
 ) -> Tensor:
-    sampler, examples = schedule.sampler, checkpoint.architecture.examples().to(model.device)
+    sampler, examples = schedule.sampler, checkpoint.wording.examples.to(model.device)
     path = trajectory(sampler.class_name, checkpoint.scheduler_config, sampler.steps)
     keys = [plans[schedule.stage_index(timestep)] for timestep in path.timesteps]
     parts = []

@@ -7,7 +7,7 @@ from typing import Any
 from tests.loadtest.answers import answer
 from tests.loadtest.server import Exchange, Script
 
-INFO = {"labels": ["cat", "dog"], "schedules": {"dense": {}, "fast": {}}, "default": "fast"}
+INFO = {"labels": ["cat", "dog"], "texts": [], "schedules": {"dense": {}, "fast": {}}, "default": "fast"}
 
 
 def metrics(**gauges: float) -> str:

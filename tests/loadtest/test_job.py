@@ -2,7 +2,7 @@
 
 import csv
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -35,7 +35,7 @@ def measured(monkeypatch: pytest.MonkeyPatch) -> list[Mix]:
     """The mixes of which one request alone was measured; it takes half a second."""
     mixes: list[Mix] = []
 
-    def measure(_: Target, mix: Mix) -> float:
+    def measure(_: Target, mix: Mix, _texts: Sequence[str]) -> float:
         mixes.append(mix)
         return 0.5
 

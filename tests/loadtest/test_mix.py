@@ -182,3 +182,12 @@ def test_times_are_in_units() -> None:
 def test_what_makes_no_mix_is_refused(told: dict[str, Any]) -> None:
     with pytest.raises(ValidationError):
         Mix.model_validate(told)
+
+
+def test_a_service_that_reads_texts_is_asked_for_them() -> None:
+    rng, texts = Random(1), ("a cat", "a dog")
+    asked = [Mix().draw(rng, 0, texts) for _ in range(50)]
+
+    assert {(each.label, each.text) for each in asked} == {(0, "a cat"), (1, "a dog")}
+    assert asked[0].body()["prompt"] == asked[0].text
+    assert "label" not in asked[0].body()

@@ -1,3 +1,5 @@
+from math import inf
+
 import numpy as np
 import pytest
 import torch
@@ -76,3 +78,12 @@ def test_the_choice_does_not_depend_on_which_half_is_first(
     back = choose_dampings(tiny_checkpoint.architecture, tiny_weights, (halves[1], halves[0]))
     agreeing = sum(forth[name] == back[name] for name in forth)
     assert agreeing == len(forth)
+
+
+def test_a_damping_lost_in_rounding_is_the_worst() -> None:
+    rows = drawn(200, 0)
+    rows[:, :INPUTS] = 1e4 + 1e-3 * rows[:, :INPUTS]  # hardly varies about its mean: in float32 its covariance is noise
+    coarse = LayerMoments(rows.mean(0).float().double(), (rows.T @ rows / len(rows)).float().double(), INPUTS)
+    trial = Trial(PROJECTION.double(), coarse, coarse, 6, entry=False)
+
+    assert trial.error(GRID[0]) == inf

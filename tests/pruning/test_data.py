@@ -32,12 +32,12 @@ def folder(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def test_a_spec_without_a_folder_stays_on_trajectories() -> None:
-    assert looking_at(SPEC, None) is SPEC
+def test_a_spec_without_a_folder_stays_on_trajectories(tiny_checkpoint: Checkpoint) -> None:
+    assert looking_at(SPEC, tiny_checkpoint, None) == SPEC
 
 
-def test_the_digest_names_the_images_that_are_looked_at(folder: Path) -> None:
-    spec = looking_at(SPEC, folder)
+def test_the_digest_names_the_images_that_are_looked_at(folder: Path, tiny_checkpoint: Checkpoint) -> None:
+    spec = looking_at(SPEC, tiny_checkpoint, folder)
     assert spec.source == "data"
     assert spec.data == ImageFolder(folder, 6).digest != ImageFolder(folder, 7).digest
     seen = ImageFolder(folder, 6).files[0]
@@ -51,13 +51,13 @@ def test_folders_named_like_labels_give_labels(folder: Path, tiny_checkpoint: Ch
     assert images.labels(tiny_checkpoint) == expected
 
 
-def test_too_few_images_are_refused(folder: Path) -> None:
+def test_too_few_images_are_refused(folder: Path, tiny_checkpoint: Checkpoint) -> None:
     with pytest.raises(InvalidInput, match=r"9 images below .*found 8"):
-        looking_at(CalibrationSpec(SPEC.sampler, images=9), folder)
+        looking_at(CalibrationSpec(SPEC.sampler, images=9), tiny_checkpoint, folder)
 
 
 def test_another_folders_images_are_refused(folder: Path, tiny_checkpoint: Checkpoint) -> None:
-    spec = looking_at(SPEC, folder)
+    spec = looking_at(SPEC, tiny_checkpoint, folder)
     Image.new("RGB", (12, 9)).save(ImageFolder(folder, 6).files[0])
     with pytest.raises(InvalidInput, match=f"images of digest {spec.data}"):
         calibrate(tiny_checkpoint, spec, data=folder)
@@ -65,7 +65,7 @@ def test_another_folders_images_are_refused(folder: Path, tiny_checkpoint: Check
 
 def test_without_the_folder_a_calibration_on_data_cannot_be_made(folder: Path, tiny_checkpoint: Checkpoint) -> None:
     with pytest.raises(InvalidInput, match="Give --calibration-data"):
-        calibrate(tiny_checkpoint, looking_at(SPEC, folder))
+        calibrate(tiny_checkpoint, looking_at(SPEC, tiny_checkpoint, folder))
 
 
 class Recorder(DenseModel):
@@ -90,7 +90,7 @@ class Recorder(DenseModel):
 
 
 def test_images_are_noised_as_the_sampler_finds_them(folder: Path, tiny_checkpoint: Checkpoint) -> None:
-    spec, images, model = looking_at(SPEC, folder), ImageFolder(folder, 6), Recorder()
+    spec, images, model = looking_at(SPEC, tiny_checkpoint, folder), ImageFolder(folder, 6), Recorder()
     path = trajectory("DDIMScheduler", tiny_checkpoint.scheduler_config, 4)
     asked = list(NoisedData(tiny_checkpoint, spec, images)(model, path, [0, 1, 2]))
     assert tuple(asked) == path.timesteps
@@ -115,8 +115,8 @@ def test_images_are_noised_as_the_sampler_finds_them(folder: Path, tiny_checkpoi
 
 
 def test_a_calibration_on_data_differs_from_one_on_trajectories(folder: Path, tiny_checkpoint: Checkpoint) -> None:
-    seen = calibrate(tiny_checkpoint, looking_at(SPEC, folder), data=folder)
-    again = calibrate(tiny_checkpoint, looking_at(SPEC, folder), data=folder)
+    seen = calibrate(tiny_checkpoint, looking_at(SPEC, tiny_checkpoint, folder), data=folder)
+    again = calibrate(tiny_checkpoint, looking_at(SPEC, tiny_checkpoint, folder), data=folder)
     own = calibrate(tiny_checkpoint, SPEC)
     name = "blocks.0.fc2.weight"
     assert torch.equal(seen.moments.second[name], again.moments.second[name])
@@ -147,7 +147,7 @@ def latent_checkpoint(tiny_model_folder: Path, tmp_path: Path) -> Checkpoint:
 @torch.no_grad()
 def test_a_latent_models_images_are_encoded_as_diffusers_does(folder: Path, latent_checkpoint: Checkpoint) -> None:
     vae = AutoencoderKL.from_pretrained(latent_checkpoint.folder / "vae")
-    spec, images = looking_at(SPEC, folder), ImageFolder(folder, 6)
+    spec, images = looking_at(SPEC, latent_checkpoint, folder), ImageFolder(folder, 6)
     found = NoisedData(latent_checkpoint, spec, images)._latents(images.files[0])
     with Image.open(images.files[0]) as opened:
         grown = opened.resize((21, 16), Image.Resampling.LANCZOS).crop((2, 0, 18, 16))
@@ -160,4 +160,4 @@ def test_a_vae_that_cannot_encode_is_refused(folder: Path, latent_checkpoint: Ch
     weights = latent_checkpoint.folder / "vae" / "diffusion_pytorch_model.safetensors"
     save_file({n: t for n, t in load_file(weights).items() if not n.startswith("encoder.")}, weights)
     with pytest.raises(CheckpointError, match=r"no VAE encoder.*own trajectories"):
-        calibrate(latent_checkpoint, looking_at(SPEC, folder), data=folder)
+        calibrate(latent_checkpoint, looking_at(SPEC, latent_checkpoint, folder), data=folder)

@@ -6,6 +6,7 @@ import pytest
 from prometheus_client import CollectorRegistry
 from starlette.testclient import TestClient
 
+from diffes.backends.base import Backend
 from diffes.bundle import Bundle
 from diffes.engine.engine import Engine
 from diffes.engine.request import Limits
@@ -25,7 +26,7 @@ BUNDLE_ID = "0123456789abcdef"  # of the bundle that has no files
 class Warm:
     """A worker whose engine is in this process, and there from the start; tests may stop it from being ready."""
 
-    def __init__(self, bundle: Bundle, backend: MemoryBackend) -> None:
+    def __init__(self, bundle: Bundle, backend: Backend) -> None:
         self._registries = CollectorRegistry(), CollectorRegistry()
         self.metrics = FrontMetrics(self._registries[0])
         metrics = Metrics(self._registries[1])

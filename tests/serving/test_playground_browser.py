@@ -1,11 +1,12 @@
 """The playground in a real browser: in front of `bentoml serve`, and of an engine that a test holds still."""
 
 import asyncio
+import json
 import re
 import shlex
 import shutil
 from collections.abc import Iterator
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from io import BytesIO
 from pathlib import Path
 from threading import Thread
@@ -16,6 +17,7 @@ import uvicorn
 from PIL import Image
 from playwright.sync_api import Browser, Page, expect, sync_playwright
 
+from diffes.backends import open_backend
 from diffes.bundle import Bundle
 from diffes.engine.request import Request
 from diffes.serving.app import create_app
@@ -185,10 +187,10 @@ def test_a_narrow_screen_needs_no_sideways_scrolling(page: Page) -> None:
     assert page.evaluate("document.documentElement.scrollWidth") <= 360
 
 
-@pytest.fixture
-def address(idle: Warm) -> Iterator[str]:
-    """The app on an engine that is not started, behind a real server."""
-    app, port = create_app(lambda: idle), free_port()
+@contextmanager
+def at_an_address(runtime: Warm) -> Iterator[str]:
+    """The app behind a real server."""
+    app, port = create_app(lambda: runtime), free_port()
     server = uvicorn.Server(uvicorn.Config(app, port=port, log_level="error", ws="none", lifespan="off"))
     thread = Thread(target=lambda: asyncio.run(server.serve()))
     thread.start()
@@ -196,6 +198,42 @@ def address(idle: Warm) -> Iterator[str]:
     yield f"http://127.0.0.1:{port}"
     server.force_exit = server.should_exit = True
     thread.join()
+
+
+@pytest.fixture
+def address(idle: Warm) -> Iterator[str]:
+    """Of an engine that is not started."""
+    with at_an_address(idle) as url:
+        yield url
+
+
+@pytest.fixture
+def reader(tiny_sdxl_bundle: Bundle) -> Iterator[str]:
+    """Of a model that reads texts."""
+    runtime = Warm(tiny_sdxl_bundle, open_backend("onnxruntime", tiny_sdxl_bundle))
+    runtime.engine.start()
+    with at_an_address(runtime) as url:
+        yield url
+    runtime.engine.close(drain=False)
+
+
+def test_a_model_that_reads_texts_is_told_one_and_what_not_to_show(reader: str, tab: Page) -> None:
+    tab.goto(reader)
+    expect(tab.get_by_role("button", name="Generate")).to_be_enabled()
+    expect(tab.get_by_role("radio", name="Class")).to_be_hidden()
+    expect(tab.get_by_role("combobox", name="Prompt")).to_have_value("a red cat")
+    tab.get_by_role("textbox", name="Negative prompt").fill("a dog")
+    tab.get_by_label("Steps").first.fill("2")
+    tab.get_by_role("button", name="Generate").click()
+    panel = tab.locator(".panel.done")
+    expect(panel.locator('[data-fact="Prompt"]')).to_have_text("a red cat")
+    expect(panel.locator('[data-fact="Negative prompt"]')).to_have_text("a dog")
+    command = shlex.split(panel.locator(".curl").text_content() or "")
+    asked = json.loads(command[command.index("-d") + 1])
+    again = httpx.post(command[1], json=asked, timeout=60)
+    shown = httpx.post(command[1], json={**asked, "prompt": "a dog"}, timeout=60)
+    assert (asked["prompt"], asked["negative_prompt"]) == ("a red cat", "a dog")
+    assert again.content != shown.content
 
 
 def test_a_service_that_warms_up_is_waited_for(idle: Warm, address: str, tab: Page, complaints: list[str]) -> None:

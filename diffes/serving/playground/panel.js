@@ -79,8 +79,8 @@ class Panel {
   /** The finished image; bars are drawn on a scale of their own until `drawTimeline` is told another. */
   finish(result, previews) {
     this.result = result;
-    const label = this.info.labels[result.label];
-    this.showPicture(result.images[0], `${label}, seed ${result.seed}, schedule ${result.schedule}`);
+    const subject = result.prompt ?? this.info.labels[result.label];
+    this.showPicture(result.images[0], `${subject}, seed ${result.seed}, schedule ${result.schedule}`);
     this.node.classList.add("done");
     this.say(`Done in ${seconds(result.timings.total_seconds)}`);
     if (previews && this.schedule.stages.length === 1) {
@@ -88,8 +88,8 @@ class Panel {
         element("p", { cls: "hint", text: "No previews: they are made where stages end, and there is one stage." }),
       );
     }
-    this.showFacts(label);
-    this.offer(`${label}-${result.seed}-${result.schedule}`.replace(/[^\w-]+/g, "-") + ".png");
+    this.showFacts(subject);
+    this.offer(`${subject.slice(0, 40)}-${result.seed}-${result.schedule}`.replace(/[^\w-]+/g, "-") + ".png");
     this.drawTimeline(result.timings.stages, denoiserSeconds(result));
   }
 
@@ -99,10 +99,11 @@ class Panel {
     for (const row of this.at("tbody").rows) row.classList.remove("now");
   }
 
-  showFacts(label) {
-    const { seed, schedule, steps, guidance, bundle, timings } = this.result;
+  showFacts(subject) {
+    const { prompt, negative_prompt, seed, schedule, steps, guidance, bundle, timings } = this.result;
     const facts = {
-      Class: label,
+      [prompt === null ? "Class" : "Prompt"]: subject,
+      ...(negative_prompt === null ? {} : { "Negative prompt": negative_prompt }),
       Seed: seed,
       Schedule: schedule,
       Sampling: `${steps} steps, guidance ${guidance}`,

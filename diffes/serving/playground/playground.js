@@ -46,10 +46,14 @@ function numberIn(input) {
   return input.value === "" || input.disabled ? undefined : Number(input.value);
 }
 
+/** Or else knows classes. */
+const readsTexts = () => info.texts.length > 0;
+
 function asked() {
   const subject = fields.subject.value;
   return {
     [subject]: subject === "label" ? Number(fields.label.value) : fields.prompt.value,
+    negative_prompt: (readsTexts() && fields.negative_prompt.value) || undefined,
     schedule: fields.schedule.value,
     steps: numberIn(fields.steps),
     guidance: numberIn(fields.guidance),
@@ -178,9 +182,23 @@ function showSchedule() {
   byId("compare-why").hidden = !why;
 }
 
+/** A model that reads texts has no class to choose, and begins with one of its own. */
+function fillTexts() {
+  const reads = readsTexts();
+  byId("subjects").hidden = reads;
+  byId("negative").hidden = !reads;
+  byId("texts").replaceChildren(...info.texts.map((text) => element("option", { value: text })));
+  if (!reads) return;
+  fields.subject.value = "prompt";
+  fields.prompt.placeholder = "what to show";
+  fields.prompt.setAttribute("list", "texts");
+  fields.prompt.value = info.texts[0];
+}
+
 function fillForm() {
   const options = info.labels.map((label, id) => element("option", { text: label, value: id }));
   fields.label.replaceChildren(...options);
+  fillTexts();
   fields.schedule.replaceChildren(...Object.keys(info.schedules).map((name) => element("option", { text: name, value: name })));
   fields.schedule.value = info.default;
   byId("served").textContent = `${info.model} on ${info.backend}, bundle ${info.bundle}`;

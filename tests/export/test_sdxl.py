@@ -1,0 +1,117 @@
+"""A text-to-image model from its folder to images: bundle, backends and engine beside diffusers' own pipeline."""
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+import torch
+from diffusers import StableDiffusionXLPipeline
+
+from diffes.backends import open_backend
+from diffes.bundle import Bundle
+from diffes.bundled import bundled_text_to_image
+from diffes.checkpoint import Checkpoint
+from diffes.engine.engine import Engine
+from diffes.engine.request import Request
+from diffes.errors import BundleError, InvalidInput
+from diffes.pruning.calibration import CalibrationSpec, calibrate
+from diffes.pruning.data import looking_at
+from diffes.rollout import initial_state, run, seeded_noise
+from diffes.schedule import Sampler
+from export.request import ExportRequest, run_export
+
+STEPS = 20
+GUIDANCE = 5.0
+
+
+def largest_difference(bundle: Bundle, folder: Path, backend: str, text: str, unwanted: str | None) -> float:
+    """Of the pixels in [-1, 1] that a dense trajectory of two images gives, to those of diffusers' pipeline."""
+    pipeline = StableDiffusionXLPipeline.from_pretrained(folder, dtype=torch.float32)
+    pipeline.set_progress_bar_config(disable=True)
+    noise = seeded_noise([1, 2], bundle.architecture.latent_shape)
+    expected = pipeline(
+        [text] * 2,
+        negative_prompt=None if unwanted is None else [unwanted] * 2,
+        num_inference_steps=STEPS,
+        guidance_scale=GUIDANCE,
+        latents=noise,
+        output_type="pt",
+    ).images
+    opened, path = open_backend(backend, bundle), bundle.trajectory(STEPS)
+    prompts = bundle.wording.prompt(text=text, unwanted=unwanted).rows(bundle.architecture.prompt_inputs())
+    keys = [bundle.subgraph_of[bundle.architecture.dense]] * STEPS
+    state = run(opened, keys, path, initial_state(path, noise), prompts.in_turn([0, 0]), GUIDANCE)
+    found = opened.decode(state.latents)
+    opened.close()
+    assert expected.std() > 0.05
+    return float((found - (expected * 2 - 1)).abs().max())
+
+
+@pytest.mark.parametrize("backend", ["torch", "onnxruntime"])
+@pytest.mark.parametrize("unwanted", [None, "a dog"])
+def test_images_are_those_of_diffusers_pipeline(
+    tiny_sdxl_bundle: Bundle, tiny_sdxl_folder: Path, backend: str, unwanted: str | None
+) -> None:
+    assert largest_difference(tiny_sdxl_bundle, tiny_sdxl_folder, backend, "a red cat", unwanted) < 1e-5
+
+
+@pytest.fixture(scope="module")
+def shipped(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
+    """The trained model, dense."""
+    out = tmp_path_factory.mktemp("bundles") / "shipped"
+    return run_export(ExportRequest(bundled_text_to_image(), ("dense",), out, guidance=GUIDANCE))
+
+
+@pytest.mark.parametrize("unwanted", [None, "a photo of a car"])
+def test_images_of_the_shipped_model_are_those_of_diffusers_pipeline(shipped: Bundle, unwanted: str | None) -> None:
+    folder = bundled_text_to_image()
+    assert largest_difference(shipped, folder, "onnxruntime", "a photo of a red truck", unwanted) < 2e-3
+
+
+def test_a_bundle_holds_tokenizers_and_texts(tiny_sdxl_bundle: Bundle, tiny_sdxl: Checkpoint) -> None:
+    manifest = json.loads((tiny_sdxl_bundle.folder / "manifest.json").read_text())
+
+    assert manifest["texts"] == list(tiny_sdxl.texts)
+    assert [each["file"] for each in manifest["tokenizers"]] == ["tokenizer-1.json", "tokenizer-2.json"]
+    again = Bundle.open(tiny_sdxl_bundle.folder).wording
+    assert again.prompt(text="a red cat", unwanted="x") == tiny_sdxl.wording.prompt(text="a red cat", unwanted="x")
+
+
+def test_a_damaged_tokenizer_is_found(tiny_sdxl_bundle: Bundle, tmp_path: Path) -> None:
+    copy = Path(shutil.copytree(tiny_sdxl_bundle.folder, tmp_path / "bundle"))
+    with (copy / "tokenizer-2.json").open("a") as file:
+        file.write(" ")
+    with pytest.raises(BundleError, match="tokenizer-2.json is damaged"):
+        Bundle.open(copy)
+
+
+def test_the_engine_serves_texts_alone_and_in_company_alike(tiny_sdxl_bundle: Bundle) -> None:
+    wording = tiny_sdxl_bundle.wording
+    prompts = [wording.prompt(text="a red cat"), wording.prompt(text="a dog", unwanted="a cat"), wording.example(2)]
+    engine = Engine(tiny_sdxl_bundle, open_backend("onnxruntime", tiny_sdxl_bundle))
+    engine.start()
+    try:
+        alone = [engine.submit(Request(prompt=p, seed=n, steps=4)).result().images for n, p in enumerate(prompts)]
+        together = [engine.submit(Request(prompt=p, seed=n, steps=4)) for n, p in enumerate(prompts)]
+        for expected, found in zip(alone, together, strict=True):
+            torch.testing.assert_close(found.result().images, expected, rtol=0, atol=1e-5)
+    finally:
+        engine.close(drain=False)
+
+
+def test_other_texts_than_those_of_the_spec_are_refused(tiny_sdxl: Checkpoint, tmp_path: Path) -> None:
+    spec = CalibrationSpec(sampler=Sampler(class_name="DDIMScheduler", steps=1, guidance=2.0), images=2)
+    mine = tmp_path / "mine.txt"
+    mine.write_text("a bird\n")
+    other = Checkpoint.open(tiny_sdxl.folder, mine)
+
+    assert looking_at(spec, other, None).digest("x") != looking_at(spec, tiny_sdxl, None).digest("x")
+    with pytest.raises(InvalidInput, match="invalid prompts.*texts of digest"):
+        calibrate(other, looking_at(spec, tiny_sdxl, None))
+
+
+def test_images_say_no_text_to_calibrate_on(tiny_sdxl: Checkpoint, tmp_path: Path) -> None:
+    spec = CalibrationSpec(sampler=Sampler(class_name="DDIMScheduler", steps=1, guidance=2.0), images=2)
+    with pytest.raises(InvalidInput, match="images say no text"):
+        looking_at(spec, tiny_sdxl, tmp_path)

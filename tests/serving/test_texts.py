@@ -1,0 +1,76 @@
+"""What a service answers whose model reads texts."""
+
+from base64 import b64decode
+from collections.abc import Iterator
+
+import pytest
+from starlette.testclient import TestClient
+
+from diffes.backends import open_backend
+from diffes.bundle import Bundle
+from diffes.serving.app import create_app
+from tests.serving.conftest import Warm
+
+
+@pytest.fixture(scope="module")
+def texts(tiny_sdxl_bundle: Bundle) -> Iterator[TestClient]:
+    """In front of the tiny text-to-image model."""
+    runtime = Warm(tiny_sdxl_bundle, open_backend("onnxruntime", tiny_sdxl_bundle))
+    runtime.engine.start()
+    with TestClient(create_app(lambda: runtime)) as client:
+        yield client
+    runtime.engine.close(drain=False)
+
+
+ASKED = {"prompt": "a red cat", "seed": 3, "steps": 2, "response": "json"}
+
+
+def image(client: TestClient, **asked: object) -> bytes:
+    answer = client.post("/generate", json={**ASKED, **asked})
+    assert answer.status_code == 200, answer.text
+    return b64decode(answer.json()["images"][0])
+
+
+def test_texts_say_what_is_made_and_what_is_not(texts: TestClient) -> None:
+    plain = image(texts)
+
+    assert image(texts) == plain
+    assert image(texts, prompt="a dog") != plain
+    assert image(texts, negative_prompt="a dog") != plain
+    assert image(texts, negative_prompt="a dog", guidance=1) == image(texts, guidance=1)
+
+
+def test_the_answer_repeats_the_texts(texts: TestClient) -> None:
+    told = texts.post("/generate", json={**ASKED, "negative_prompt": "a dog"}).json()
+
+    assert (told["prompt"], told["negative_prompt"], told["label"]) == ("a red cat", "a dog", None)
+
+
+def test_openai_clients_send_the_same_texts(texts: TestClient) -> None:
+    asked = {"prompt": "a red cat", "negative_prompt": "a dog", "seed": 3, "steps": 2}
+    answer = texts.post("/v1/images/generations", json=asked).json()
+
+    assert b64decode(answer["data"][0]["b64_json"]) == image(texts, negative_prompt="a dog")
+
+
+def test_a_class_is_refused_by_name(texts: TestClient) -> None:
+    native = texts.post("/generate", json={"label": 3})
+    openai = texts.post("/v1/images/generations", json={"prompt": "a cat", "class_label": "cat"})
+
+    assert [answer.status_code for answer in (native, openai)] == [422, 400]
+    assert "reads texts" in native.json()["error"]["message"]
+    assert "reads texts" in openai.json()["error"]["message"]
+
+
+def test_what_can_be_asked_for_are_texts(texts: TestClient) -> None:
+    told = texts.get("/v1/info").json()
+
+    assert told["labels"] == []
+    assert told["texts"] == ["a red cat", "a dog", "two birds on a roof", "nothing"]
+
+
+def test_a_negative_prompt_means_nothing_to_a_model_that_knows_classes(client: TestClient) -> None:
+    answer = client.post("/generate", json={"label": 3, "negative_prompt": "a dog"})
+
+    assert answer.status_code == 422
+    assert answer.json()["error"]["param"] == "negative_prompt"
