@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: setup test check demo clean
+.PHONY: setup test check demo demo-text clean
 
 setup: .venv/.installed
 
@@ -20,10 +20,15 @@ check: setup
 	$(BIN)/mypy
 
 test: check
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n auto --dist loadfile -m "not alone"
+	$(BIN)/python -m pytest -m alone
 
 demo: setup
 	$(BIN)/python examples/demo.py
+
+# the bundled text-to-image model, and a load test of the service
+demo-text: setup
+	$(BIN)/python examples/demo.py --model models/tiny-sdxl --out out/text --macs 0.3 --guidance 5 --load-test
 
 clean:
 	rm -rf out .venv .cache build *.egg-info .mypy_cache .ruff_cache .pytest_cache

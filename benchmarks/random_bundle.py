@@ -1,19 +1,16 @@
 """A model of full size with random weights, and a bundle of it: enough to measure speed and memory, and nothing else.
 
 python benchmarks/random_bundle.py dit-xl-2-256 out/dit-xl          # writes out/dit-xl/model and out/dit-xl/bundle
+python benchmarks/random_bundle.py sdxl out/sdxl --guidance 5
 python benchmarks/random_bundle.py models/cifar10-dit out/cifar10   # a bundle like it of a model that is there
 """
 
 import argparse
-import json
 from pathlib import Path
-from typing import Any
 
 import rich.progress
 import torch
-from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
-from diffusers.models.transformers.dit_transformer_2d import DiTTransformer2DModel
-from diffusers.schedulers.scheduling_ddim import DDIMScheduler
+from random_models import WRITERS, write_random_model
 
 from diffes.bundle import Bundle
 from diffes.checkpoint import Checkpoint
@@ -25,71 +22,14 @@ from diffes.pruning.moments import Moments
 from diffes.schedule import Sampler, Schedule, StagePlan
 from export.job import export_bundle
 
-# as the published DiT-XL/2 at 256 x 256 pixels: latents 4 x 32 x 32, learned variance
-CONFIGS: dict[str, dict[str, Any]] = {
-    "dit-xl-2-256": {
-        "num_attention_heads": 16,
-        "attention_head_dim": 72,
-        "num_layers": 28,
-        "in_channels": 4,
-        "out_channels": 8,
-        "patch_size": 2,
-        "sample_size": 32,
-        "num_embeds_ada_norm": 1000,
-        "norm_type": "ada_norm_zero",
-        "norm_elementwise_affine": False,
-        "activation_fn": "gelu-approximate",
-        "attention_bias": True,
-    }
-}
-# as the published VAE of DiT-XL/2: 8 x 8 pixels a latent
-VAE: dict[str, Any] = {
-    "down_block_types": ["DownEncoderBlock2D"] * 4,
-    "up_block_types": ["UpDecoderBlock2D"] * 4,
-    "block_out_channels": [128, 256, 512, 512],
-    "layers_per_block": 2,
-    "latent_channels": 4,
-    "sample_size": 256,
-    "scaling_factor": 0.18215,
-}
-_STANDARD_DEVIATION = 0.02  # small enough that 28 blocks stay finite in 16 bits
 
-
-def write_random_model(name: str, out: Path, *, seed: int = 0) -> None:
-    """Write the model's folder, weights in bfloat16."""
-    with torch.device("meta"):
-        model = DiTTransformer2DModel(**CONFIGS[name])
-    model = model.to_empty(device="cpu").to(torch.bfloat16)
-    generator = torch.Generator().manual_seed(seed)
-    with torch.no_grad():
-        for tensor in model.state_dict().values():
-            if tensor.is_floating_point():
-                tensor.normal_(0, _STANDARD_DEVIATION, generator=generator)
-        first = model.transformer_blocks[0].norm1.emb  # one embedder shared by all blocks, as in the original
-        for block in model.transformer_blocks[1:]:
-            block.norm1.emb.load_state_dict(first.state_dict())
-    model.save_pretrained(out / "transformer")
-    with torch.random.fork_rng():
-        torch.manual_seed(seed)
-        AutoencoderKL(**VAE).to(torch.bfloat16).save_pretrained(out / "vae")
-    DDIMScheduler(beta_start=1e-4, beta_end=0.02, clip_sample=False).save_pretrained(out / "scheduler")
-    index = {
-        "_class_name": "DiTPipeline",
-        "transformer": ["diffusers", "DiTTransformer2DModel"],
-        "scheduler": ["diffusers", "DDIMScheduler"],
-        "vae": ["diffusers", "AutoencoderKL"],
-        "id2label": {str(label): f"class {label}" for label in range(CONFIGS[name]["num_embeds_ada_norm"])},
-    }
-    (out / "model_index.json").write_text(json.dumps(index, indent=1) + "\n")
-
-
-def schedules_of(checkpoint: Checkpoint) -> dict[str, Schedule]:
+def schedules_of(checkpoint: Checkpoint, guidance: float) -> dict[str, Schedule]:
     """Three schedules by name.
 
     `half` is 50 % everywhere; `ten` has ten stages of all widths, `uneven` ten that lose about half on average. No two
     stages of these are alike.
     """
-    sampler = Sampler(class_name="DDIMScheduler", steps=20, guidance=1.5)
+    sampler = Sampler(class_name=str(checkpoint.scheduler_config["_class_name"]), steps=20, guidance=guidance)
     grid = LevelGrid.of(checkpoint.architecture.dense)
     plans = [grid.plan(level, level) for level in range(min(10, grid.parts))]
     return {
@@ -146,18 +86,19 @@ def as_stored(checkpoint: Checkpoint) -> Calibration:
 def main() -> None:
     """Write what was asked for."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("model", help=f"one of {', '.join(CONFIGS)} to write it with random weights, or a folder")
+    parser.add_argument("model", help=f"one of {', '.join(WRITERS)} to write it with random weights, or a folder")
     parser.add_argument("out", type=Path)
     parser.add_argument("--dtype", default="bfloat16")
+    parser.add_argument("--guidance", type=float, default=1.5)
     parser.add_argument("--schedule", action="append", choices=["half", "ten", "uneven"], help="default: all")
     parser.add_argument("--no-verify", dest="verify", action="store_false", help="do not run the graphs: minutes less")
     options = parser.parse_args()
     folder = Path(options.model)
-    if options.model in CONFIGS:
+    if options.model in WRITERS:
         folder = options.out / "model"
         write_random_model(options.model, folder)
     checkpoint = Checkpoint.open(folder)
-    made = schedules_of(checkpoint)
+    made = schedules_of(checkpoint, options.guidance)
     schedules = {name: made[name] for name in options.schedule or made}
     out, dtype = options.out / "bundle", dtype_named(options.dtype)
     write_random_bundle(checkpoint, schedules, out, dtype, verify=options.verify)

@@ -57,7 +57,7 @@ def write_blob(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str,
                 file.write(bytes(item))
             else:
                 data = tensors[item].detach().cpu().contiguous()
-                file.write(data.flatten().view(torch.uint8).numpy().tobytes())
+                file.write(data.flatten().view(torch.uint8).numpy().data)
 
 
 def _plan(tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> tuple[bytes, list[str | int]]:

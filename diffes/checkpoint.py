@@ -126,7 +126,7 @@ class Checkpoint:
         """T: the number of training timesteps."""
         return train_timesteps(self.scheduler_config)
 
-    def denoiser_state(self) -> dict[str, Tensor]:
+    def denoiser_state(self) -> Mapping[str, Tensor]:
         """diffusers' state dict of the denoiser, on CPU, in the dtype of the files."""
         return read_state(self.denoiser_folder)
 

@@ -1,7 +1,8 @@
 """One component of a diffusers model folder: its config and its tensors. Safetensors only: no code is run."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -35,19 +36,43 @@ def weight_files(folder: Path) -> list[Path]:
     raise CheckpointError(f"{folder} holds no weights", expected=expected, found="nothing")
 
 
-def read_state(folder: Path) -> dict[str, Tensor]:
-    """Every tensor of one component, on CPU."""
-    state: dict[str, Tensor] = {}
-    for file in weight_files(folder):
-        try:
-            with safe_open(file, framework="pt") as tensors:
+def read_state(folder: Path) -> Mapping[str, Tensor]:
+    """Every tensor of one component, on CPU, read anew whenever it is asked for: what nobody holds takes no memory."""
+    return _Stored(folder)
+
+
+class _Stored(Mapping[str, Tensor]):
+    def __init__(self, folder: Path) -> None:
+        """CheckpointError if a file is damaged, or a tensor is held by two."""
+        self._files: dict[str, Path] = {}
+        for file in weight_files(folder):
+            with _opened(file) as tensors:
                 for name in tensors.keys():  # noqa: SIM118 - safe_open is no mapping
-                    if name in state:
+                    if name in self._files:
                         raise CheckpointError(f"{folder} holds {name} twice", expected="shards of one model")
-                    state[name] = tensors.get_tensor(name)
-        except SafetensorError as error:
-            raise CheckpointError(f"{file} is damaged", expected="a safetensors file", found=str(error)) from error
-    return state
+                    self._files[name] = file
+
+    def __getitem__(self, name: str) -> Tensor:
+        with _opened(self._files[name]) as tensors:
+            tensor: Tensor = tensors.get_tensor(
+                name
+            ).clone()  # of its own: the file is mapped only as long as it is open
+        return tensor
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._files)
+
+    def __len__(self) -> int:
+        return len(self._files)
+
+
+@contextmanager
+def _opened(file: Path) -> Iterator[Any]:
+    try:
+        with safe_open(file, framework="pt") as tensors:
+            yield tensors
+    except SafetensorError as error:
+        raise CheckpointError(f"{file} is damaged", expected="a safetensors file", found=str(error)) from error
 
 
 def read_config(folder: Path) -> dict[str, Any]:

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal, NamedTuple, Self
 
-from pydantic import BaseModel, ConfigDict, Field, JsonValue, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, JsonValue, model_validator
 
 from diffes.documents import validated
 from diffes.errors import ScheduleError
@@ -52,12 +52,25 @@ class ModelIdentity(_Record):
     fingerprint: str
 
 
+def steered(guidance: float) -> float:
+    """A guidance scale as steps are run by it: 0 is none, as diffusers has it of few-step models, and so is 1.
+
+    ValueError for what is neither 0 nor 1 and more.
+    """
+    if guidance != 0 and not guidance >= 1:
+        raise ValueError(f"0, which is none, or 1 and more; found {guidance:g}")
+    return max(1.0, guidance)
+
+
+Guidance = Annotated[float, Field(allow_inf_nan=False), AfterValidator(steered)]
+
+
 class Sampler(_Record):
     """The sampler a schedule was made for; its steps weigh the stages' cost."""
 
     class_name: str = Field(alias="class")
     steps: int = Field(ge=1, strict=True)
-    guidance: float = Field(allow_inf_nan=False)
+    guidance: Guidance
 
 
 class Cost(_Record):

@@ -1,14 +1,17 @@
-"""The whole pipeline on the bundled model: search, export, serve, ask the service, look.
+"""The whole pipeline on a bundled model: search, export, serve, ask the service, look.
 
     make demo                      keeps serving until Ctrl-C
+    make demo-text                 the same of the text-to-image model, and a load test of the service
     DEMO_ONESHOT=1 make demo       stops after the pictures
 
 What an earlier run left in out/ is used again; `rm -r out` starts over.
 """
 
+import argparse
 import base64
 import json
 import os
+import shutil
 import socket
 import subprocess
 import sys
@@ -27,12 +30,11 @@ from rich.console import Console
 from rich.table import Table
 from sheet import contact_sheet
 
-OUT = Path("out")
-MACS = 0.375  # share of MACs removed
 MEMORY = 1.2  # times the dense weights, with all that makes up for what is pruned
 PORT = 3000
 READY_SECONDS = 120
-SEED = 100  # of the first class
+SEED = 100  # of the first image
+IMAGES = 10  # of each schedule
 
 console = Console()
 
@@ -46,39 +48,87 @@ class Answer:
     seconds: float
 
 
+@dataclass(frozen=True)
+class Wishes:
+    """What is shown: a model (None: the bundled DiT), where its files go, how much it loses, and its guidance."""
+
+    model: Path | None
+    out: Path
+    macs: float
+    guidance: float
+    load_test: bool
+
+    @classmethod
+    def asked(cls) -> "Wishes":
+        """The command line's."""
+        parser = argparse.ArgumentParser(description="Search, export, serve, ask, show.")
+        parser.add_argument("--model", type=Path, help="a model folder; default: the bundled DiT")
+        parser.add_argument("--out", type=Path, default=Path("out"))
+        parser.add_argument("--macs", type=float, default=0.375, help="share of MACs to remove")
+        parser.add_argument("--guidance", type=float, default=1.5)
+        parser.add_argument("--load-test", action="store_true", help="load the service with the smoke test, too")
+        return cls(**vars(parser.parse_args()))
+
+    @property
+    def named(self) -> list[str]:
+        """The model, for a command."""
+        return [] if self.model is None else [str(self.model)]
+
+    @property
+    def sampling(self) -> list[str]:
+        """The guidance, for a command."""
+        return ["--guidance", str(self.guidance)]
+
+
 def main() -> None:
     """Search, export, serve, ask, show."""
-    began = time.perf_counter()
-    schedule, bundle = OUT / "search" / "schedule.json", OUT / "bundle"
-    _search(schedule)
-    _export(schedule, bundle)
+    began, wishes = time.perf_counter(), Wishes.asked()
+    schedule, bundle = wishes.out / "search" / "schedule.json", wishes.out / "bundle"
+    _search(wishes, schedule)
+    _export(wishes, schedule, bundle)
     port = _free_port()
-    with _service(bundle, port) as url:
+    with _service(bundle, port, wishes.out / "serve.log") as url:
         info = _get(f"{url}/v1/info")
-        answers = {name: _ask_all(url, info["labels"], name) for name in (info["default"], "dense")}
-        _show(info, answers)
-        console.print(f"done in {time.perf_counter() - began:.0f} s; pictures in {OUT / 'demo.png'}")
+        subjects = _subjects(info)
+        answers = {name: _ask_all(url, subjects, name) for name in (info["default"], "dense")}
+        _show(info, answers, [caption for _, caption in subjects], wishes.out / "demo.png")
+        if wishes.load_test:
+            _load_test(wishes, url, bundle)
+        console.print(f"done in {time.perf_counter() - began:.0f} s; pictures in {wishes.out / 'demo.png'}")
         if not os.environ.get("DEMO_ONESHOT"):
-            console.print(
-                f'serving on {url} until Ctrl-C; try\n  curl {url}/generate -d \'{{"label": "ship"}}\' -o x.png'
-            )
+            key, caption = subjects[0]
+            body = json.dumps({key: caption})
+            console.print(f"serving on {url}/ until Ctrl-C; try\n  curl {url}/generate -d '{body}' -o x.png")
             _wait_for_interrupt()
 
 
-def _search(schedule: Path) -> None:
+def _subjects(info: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """What images are asked of: a field of a request and its value."""
+    if info["texts"]:
+        return [("prompt", text) for text in info["texts"][:IMAGES]]
+    return [("label", label) for label in info["labels"][:IMAGES]]
+
+
+def _load_test(wishes: Wishes, url: str, bundle: Path) -> None:
+    out = wishes.out / "loadtest"
+    shutil.rmtree(out, ignore_errors=True)
+    _diffes("loadtest", "smoke", "--url", url, "--bundle", str(bundle), "--out", str(out))
+
+
+def _search(wishes: Wishes, schedule: Path) -> None:
     if schedule.exists():
         console.print(f"[bold]search[/]: {schedule} is there, using it")
         return
     judged = ["--objective", "features", "--memory", str(MEMORY)]
-    command = ["search", "--effort", "quick", *judged, "--macs", str(MACS)]
+    command = ["search", *wishes.named, "--effort", "quick", *judged, "--macs", str(wishes.macs), *wishes.sampling]
     _diffes(*command, "--out", str(schedule.parent), *(["--resume"] if schedule.parent.exists() else []))
 
 
-def _export(schedule: Path, bundle: Path) -> None:
+def _export(wishes: Wishes, schedule: Path, bundle: Path) -> None:
     if bundle.exists():
         console.print(f"[bold]export[/]: {bundle} is there, using it")
     else:
-        _diffes("export", "--schedule", f"searched={schedule}", "--out", str(bundle))
+        _diffes("export", *wishes.named, "--schedule", f"searched={schedule}", "--out", str(bundle))
     _diffes("inspect", str(bundle))
 
 
@@ -88,11 +138,10 @@ def _diffes(*arguments: str) -> None:
 
 
 @contextmanager
-def _service(bundle: Path, port: int) -> Iterator[str]:
+def _service(bundle: Path, port: int, log: Path) -> Iterator[str]:
     """The service as a user starts it, until the block ends."""
     url = f"http://127.0.0.1:{port}"
     command = [sys.executable, "-m", "diffes", "serve", str(bundle), "--port", str(port)]
-    log = OUT / "serve.log"
     console.print(f"[bold]$ diffes serve {bundle} --port {port}[/]  (log: {log})")
     with log.open("w") as file, subprocess.Popen(command, stdout=file, stderr=subprocess.STDOUT) as process:
         try:
@@ -116,11 +165,11 @@ def _wait_until_ready(url: str, process: subprocess.Popen[bytes], log: Path) -> 
     sys.exit(f"the service was not ready after {READY_SECONDS} s; see {log}")
 
 
-def _ask_all(url: str, labels: list[str], schedule: str) -> list[Answer]:
-    """One image of every class under one schedule; each class has its seed, the same for both schedules."""
+def _ask_all(url: str, subjects: list[tuple[str, str]], schedule: str) -> list[Answer]:
+    """One image of everything under one schedule; each has its seed, the same for both schedules."""
     return [
-        _ask(url, {"label": label, "seed": seed, "schedule": schedule, "response": "json"})
-        for seed, label in enumerate(labels, SEED)
+        _ask(url, {field: value, "seed": seed, "schedule": schedule, "response": "json"})
+        for seed, (field, value) in enumerate(subjects, SEED)
     ]
 
 
@@ -139,13 +188,13 @@ def _get(url: str) -> Any:
         return json.load(response)
 
 
-def _show(info: Mapping[str, Any], answers: Mapping[str, list[Answer]]) -> None:
+def _show(info: Mapping[str, Any], answers: Mapping[str, list[Answer]], captions: list[str], sheet: Path) -> None:
     removed = {name: schedule["macs_removed"] for name, schedule in info["schedules"].items()}
     rows = {
         f"{name} (-{removed[name]:.1%} MACs)" if removed[name] else name: [answer.image for answer in images]
         for name, images in answers.items()
     }
-    contact_sheet(rows, info["labels"]).save(OUT / "demo.png")
+    contact_sheet(rows, captions).save(sheet)
     for name, images in answers.items():
         console.print(_latency_table(name, images))
     mean = {name: sum(a.seconds for a in images) / len(images) for name, images in answers.items()}

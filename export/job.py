@@ -68,8 +68,15 @@ def export_bundle(
     schedules = with_dense(checkpoint, schedules, default)
     compensation = _check_schedules(checkpoint, schedules, calibration)
     with new_folder(out, overwrite=overwrite) as folder:
+        stored = DTYPES[dtype]
         model = PrunedModel(
-            checkpoint.architecture, checkpoint.weights(), calibration, compensation, dtype=DTYPES[dtype]
+            checkpoint.architecture,
+            checkpoint.weights(),
+            calibration,
+            compensation,
+            dtype=stored,
+            once=stored,
+            taken=True,
         )
         contents = _Contents.of(checkpoint, model, schedules)
         write_blob(folder / BLOB, contents.weights.tensors, {"model": checkpoint.identity.fingerprint})

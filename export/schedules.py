@@ -11,7 +11,7 @@ from diffes.errors import InvalidInput
 from diffes.pareto import ParetoFront
 from diffes.presets import dense_schedule, uniform_schedule, with_compensation
 from diffes.pruning.mode import Compensation
-from diffes.schedule import CompensationMode, Sampler, Schedule
+from diffes.schedule import CompensationMode, Sampler, Schedule, steered
 
 
 @dataclass(frozen=True)
@@ -24,10 +24,12 @@ class Defaults:
 
 
 def default_sampler(checkpoint: Checkpoint, class_name: str | None, steps: int, guidance: float) -> Sampler:
-    """The named sampler, or the checkpoint's own."""
-    return Sampler(
-        class_name=class_name or str(checkpoint.scheduler_config["_class_name"]), steps=steps, guidance=guidance
-    )
+    """The named sampler, or the checkpoint's own; InvalidInput for a guidance that is none."""
+    name = class_name or str(checkpoint.scheduler_config["_class_name"])
+    try:
+        return Sampler(class_name=name, steps=steps, guidance=steered(guidance))
+    except ValueError as error:
+        raise InvalidInput("guidance", expected="0, which is none, or 1 and more", found=guidance) from error
 
 
 def read_schedules(checkpoint: Checkpoint, texts: Sequence[str], defaults: Defaults) -> dict[str, Schedule]:

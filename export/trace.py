@@ -9,8 +9,10 @@ import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from types import ModuleType
+from typing import Any
 
 import onnx
+import onnx_ir
 import torch
 from torch import Tensor, nn
 
@@ -41,11 +43,20 @@ def trace(
         )
     if program is None:
         raise RuntimeError("torch.onnx.export gave no program")
+    parameters = {name for name, _ in module.named_parameters()}
+    for name, value in program.model.graph.initializers.items():
+        if name in parameters:
+            value.const_value = _elsewhere(value)
     model: onnx.ModelProto = program.model_proto
     split_into_tensors(model)
     say_attention_scales(model)
-    _strip(model, {name for name, _ in module.named_parameters()})
+    _strip(model, parameters)
     return model
+
+
+def _elsewhere(value: Any) -> Any:
+    """A weight of the same type and shape without its numbers: a graph of billions of them would hold them all."""
+    return onnx_ir.ExternalTensor("elsewhere", 0, 0, value.dtype, shape=value.shape, name=value.name)
 
 
 def _strip(model: onnx.ModelProto, parameters: set[str]) -> None:
@@ -64,7 +75,8 @@ def _strip(model: onnx.ModelProto, parameters: set[str]) -> None:
         value.doc_string = ""
     for tensor in model.graph.initializer:
         if tensor.name in parameters:
-            tensor.ClearField("raw_data")
+            tensor.ClearField("data_location")
+            del tensor.external_data[:]
 
 
 @contextmanager

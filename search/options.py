@@ -13,7 +13,7 @@ from diffes.precision import Arithmetic, arithmetic_of
 from diffes.pruning.calibration import CalibrationSpec
 from diffes.pruning.data import looking_at
 from diffes.pruning.mode import Compensation
-from diffes.schedule import CompensationMode, Sampler
+from diffes.schedule import CompensationMode, Guidance, Sampler
 from search.genome import Depth, Widths
 from search.objectives import require_name
 from search.shares import Share, Shares, read_share
@@ -66,7 +66,7 @@ class SearchOptions(BaseModel):
     stages: int = Field(default=10, ge=1)
     sampler: str | None = None
     steps: int = Field(default=20, ge=1)
-    guidance: float = 1.5
+    guidance: Guidance = 1.5
     compensation: CompensationMode = "full"
     calibration_images: int = Field(default=32, ge=1)
     calibration_data: str | None = None

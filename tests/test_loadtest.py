@@ -9,6 +9,8 @@ from loadtest.report.page import REPORT_FILE
 from loadtest.service import Service, serve_bundle
 from tests.loadtest.commandline import Running, exit_of, only, setting, sound
 
+pytestmark = pytest.mark.alone
+
 SLOW = "mix.steps={200=1}"  # beside a tenth of a second a busy machine's moments are short
 
 

@@ -17,6 +17,8 @@ from loadtest.result import RunResult
 from tests.loadtest.commandline import Running, setting, sound
 from tests.tritonserver import HOSTING, Server
 
+pytestmark = pytest.mark.alone
+
 ANYHOW = ("slo.share=0", "slo.failed=1")  # how many are served meanwhile is the machine's affair
 KILL = '{kind="kill-worker", at=4}'
 KILL_ENGINE = '{kind="kill-engine", at=4}'

@@ -19,6 +19,8 @@ from tests.loadtest.processes import runs
 from tests.loadtest.server import Exchange, Server, serving
 from tests.serving.waiting import wait_for
 
+pytestmark = pytest.mark.alone
+
 START_SECONDS = 120
 FULL = Overloaded("full", reason="queue_full", expected="room", found="none")
 SEARCH = """

@@ -5,12 +5,14 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from pydantic import ValidationError
 
 from diffes.errors import ScheduleError
 from diffes.sampling import trajectory
 from diffes.schedule import (
     BlockPlan,
     ModelIdentity,
+    Sampler,
     Schedule,
     Stage,
     StagePlan,
@@ -199,3 +201,14 @@ def test_a_stage_that_is_never_executed_saves_nothing() -> None:
     stages = [Stage(high=999, low=800, blocks=nothing), Stage(high=799, low=0, blocks=dense)]
     cost = trajectory_cost(stages, [750, 500, 250, 0], cost_in_channels, dense, guided=True)
     assert cost.macs == cost.dense_macs
+
+
+@pytest.mark.parametrize(("asked", "steered"), [(0, 1), (1, 1), (7.5, 7.5)])
+def test_a_guidance_of_nothing_is_one(asked: float, steered: float) -> None:
+    assert Sampler(class_name="DDIMScheduler", steps=4, guidance=asked).guidance == steered
+
+
+@pytest.mark.parametrize("asked", [0.5, -1, float("nan")])
+def test_a_guidance_between_none_and_one_is_refused(asked: float) -> None:
+    with pytest.raises(ValidationError):
+        Sampler(class_name="DDIMScheduler", steps=4, guidance=asked)

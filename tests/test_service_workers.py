@@ -16,6 +16,8 @@ from diffes.bundle import Bundle
 from tests.service import Service, start
 from tests.serving.waiting import wait_for
 
+pytestmark = pytest.mark.alone
+
 
 @pytest.fixture(scope="module")
 def stalling(tiny_bundle: Bundle, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:

@@ -5,6 +5,8 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
+from diffes.architectures.base import Left
+
 if TYPE_CHECKING:
     from diffes.architectures.adaln import AdaLNTransformer
 
@@ -26,7 +28,7 @@ def matrix_shapes(transformer: "AdaLNTransformer") -> dict[str, tuple[int, ...]]
 
 
 def ends_of(
-    transformer: "AdaLNTransformer", left: dict[str, Tensor], projection: str, position_scale: float = 1
+    transformer: "AdaLNTransformer", left: Left, projection: str, position_scale: float = 1
 ) -> dict[str, Tensor]:
     """What a step reads before its blocks and behind them; diffusers calls its last layer `projection`."""
     return {
@@ -38,7 +40,7 @@ def ends_of(
     }
 
 
-def block_of(transformer: "AdaLNTransformer", left: dict[str, Tensor], block: int) -> dict[str, Tensor]:
+def block_of(transformer: "AdaLNTransformer", left: Left, block: int) -> dict[str, Tensor]:
     """What all families have of a transformer block."""
     source, at = f"transformer_blocks.{block}", f"blocks.{block}"
     qkv = [f"{source}.attn1.to_{name}" for name in "qkv"]
@@ -65,7 +67,7 @@ def _predicted_rows(transformer: "AdaLNTransformer", projection: Tensor) -> Tens
     return grouped[:, : transformer.latent_channels].flatten(0, 1)
 
 
-def _position_embedding(transformer: "AdaLNTransformer", left: dict[str, Tensor], scale: float) -> Tensor:
+def _position_embedding(transformer: "AdaLNTransformer", left: Left, scale: float) -> Tensor:
     """Stored in some checkpoints, computed in others: diffusers' fixed 2-D sine-cosine table."""
     if "pos_embed.pos_embed" in left:
         return left.pop("pos_embed.pos_embed").flatten(0, 1)

@@ -5,7 +5,7 @@ ordering is a permutation of that axis and every level is a prefix of it. Nothin
 family by name.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
@@ -176,13 +176,32 @@ def branch_offset(entry: Tensor, layer: Any) -> Tensor:
     return torch.addmm(bias, entry @ layer.left, layer.right)
 
 
+class Left:
+    """What is left of a state dict: tensors are taken out of it, and the dict itself stays whole."""
+
+    def __init__(self, state: Weights) -> None:
+        self._state = state
+        self._names = dict.fromkeys(state)
+
+    def __contains__(self, name: str) -> bool:
+        return name in self._names
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._names)
+
+    def pop(self, name: str) -> Tensor:
+        """Take a tensor out; KeyError if it is not there, or not any more."""
+        del self._names[name]
+        return self._state[name]
+
+
 def taken_whole(
-    state: Weights, convert: Callable[[dict[str, Tensor]], dict[str, Tensor]], shapes: Mapping[str, tuple[int, ...]]
+    state: Weights, convert: Callable[[Left], dict[str, Tensor]], shapes: Mapping[str, tuple[int, ...]]
 ) -> dict[str, Tensor]:
     """What `convert` makes of a state dict by taking every tensor out of it; CheckpointError for a tensor that is
     missing, left over or of another shape than `shapes` says.
     """
-    left = dict(state)
+    left = Left(state)
     try:
         converted = convert(left)
     except KeyError as error:
@@ -191,14 +210,16 @@ def taken_whole(
         ) from error
     except RuntimeError as error:  # how torch refuses a view
         raise CheckpointError("checkpoint does not fit its config", found=error) from error
-    if left:
-        raise CheckpointError("checkpoint holds tensors its config does not name", found=", ".join(sorted(left)[:3]))
+    if unknown := sorted(left):
+        raise CheckpointError("checkpoint holds tensors its config does not name", found=", ".join(unknown[:3]))
     for name, shape in shapes.items():
         if converted[name].shape != shape:
             raise CheckpointError(
                 f"checkpoint does not fit its config at {name}", expected=shape, found=tuple(converted[name].shape)
             )
-    return {name: tensor.contiguous() for name, tensor in converted.items()}
+    for name in converted:  # one by one, so that both layouts of all are never held
+        converted[name] = converted[name].contiguous()
+    return converted
 
 
 def parameters_of(weights: Weights) -> nn.Module:

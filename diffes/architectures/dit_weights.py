@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from diffes.architectures.adaln_weights import block_of, ends_of, matrix_shapes
-from diffes.architectures.base import Weights, taken_whole
+from diffes.architectures.base import Left, Weights, taken_whole
 from diffes.errors import CheckpointError
 
 if TYPE_CHECKING:
@@ -27,7 +27,7 @@ def _shapes(dit: "DiT") -> dict[str, tuple[int, ...]]:
     }
 
 
-def _converted(dit: "DiT", left: dict[str, Tensor]) -> dict[str, Tensor]:
+def _converted(dit: "DiT", left: Left) -> dict[str, Tensor]:
     """Take what is known out of `left`."""
     out = ends_of(dit, left, "proj_out_2")
     ada = [f"transformer_blocks.{i}.norm1.linear" for i in range(dit.depth)]
@@ -40,7 +40,7 @@ def _converted(dit: "DiT", left: dict[str, Tensor]) -> dict[str, Tensor]:
     return out
 
 
-def _embedder(dit: "DiT", left: dict[str, Tensor]) -> dict[str, Tensor]:
+def _embedder(dit: "DiT", left: Left) -> dict[str, Tensor]:
     """The one timestep and label embedder; diffusers keeps a copy of it in every block."""
     names = {
         "fc1.weight": "timestep_embedder.linear_1.weight",

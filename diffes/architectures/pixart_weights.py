@@ -6,12 +6,11 @@ import torch
 from torch import Tensor
 
 from diffes.architectures.adaln_weights import block_of, ends_of, matrix_shapes
-from diffes.architectures.base import Weights, taken_whole
+from diffes.architectures.base import Left, Weights, taken_whole
 
 if TYPE_CHECKING:
     from diffes.architectures.pixart import PixArt
 
-Left = dict[str, Tensor]
 
 _EMBEDDER = "adaln_single.emb.timestep_embedder"
 _CAPTION = "caption_projection"

@@ -5,13 +5,11 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from diffes.architectures.base import Weights, taken_whole
+from diffes.architectures.base import Left, Weights, taken_whole
 from diffes.architectures.unet_tree import Blocks, Resnet
 
 if TYPE_CHECKING:
     from diffes.architectures.unet import UNet
-
-Left = dict[str, Tensor]
 
 
 def convert(unet: "UNet", state: Weights) -> dict[str, Tensor]:

@@ -12,11 +12,16 @@ _CHUNK = 256 << 20  # bytes copied at once: what the copy needs of pinned or pag
 
 
 class DeviceBlob(Mapping[str, Tensor]):
-    """Tensors of a blob on `device`; all lie in `buffer`, bytes as in the file, without its header."""
+    """Tensors of a blob on `device`; all lie in `buffer`, bytes as in the file, without its header.
 
-    def __init__(self, blob: Blob, device: torch.device) -> None:
+    With `turned` a convolution's weights, which are those of four axes, lie there channels last, as a GPU's libraries
+    read them: they would turn them anew in every call.
+    """
+
+    def __init__(self, blob: Blob, device: torch.device, *, turned: bool = False) -> None:
         """BackendError, before anything is copied, if the device has too little free memory."""
         self._entries = blob.entries
+        self._turned = False
         start = min(entry.offset for entry in blob.entries.values())
         data = blob.bytes[start:]
         require_memory(device, len(data))
@@ -26,6 +31,8 @@ class DeviceBlob(Mapping[str, Tensor]):
         self.buffer = whole[first : first + len(data)]
         for at in range(0, len(data), _CHUNK):
             self.buffer[at : at + _CHUNK].copy_(data[at : at + _CHUNK])
+        if turned:
+            self._turn()
 
     @property
     def base(self) -> int:
@@ -34,8 +41,18 @@ class DeviceBlob(Mapping[str, Tensor]):
 
     def __getitem__(self, name: str) -> Tensor:
         entry = self._entries[name]
-        at = entry.offset - self._start
-        return self.buffer[at : at + entry.length].view(entry.dtype).view(entry.shape)
+        flat = self.buffer[entry.offset - self._start :][: entry.length].view(entry.dtype)
+        if self._turned and len(entry.shape) == 4:
+            outputs, inputs, *kernel = entry.shape
+            return flat.view(outputs, *kernel, inputs).permute(0, 3, 1, 2)
+        return flat.view(entry.shape)
+
+    def _turn(self) -> None:
+        """Rewrite the weights of convolutions where they lie."""
+        straight = {name: self[name] for name, entry in self._entries.items() if len(entry.shape) == 4}
+        self._turned = True
+        for name, weight in straight.items():
+            self[name].copy_(weight.clone())
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._entries)

@@ -37,7 +37,7 @@ class TorchBackend:
         on_gpu = self.device.type == "cuda"
         self.buckets: Sequence[int] = BUCKETS if on_gpu else ()
         self._mapped = None if on_gpu else bundle.blob
-        tensors: Mapping[str, Tensor] = DeviceBlob(bundle.blob, self.device) if on_gpu else bundle.blob
+        tensors: Mapping[str, Tensor] = DeviceBlob(bundle.blob, self.device, turned=True) if on_gpu else bundle.blob
         self._architecture = bundle.architecture
         self._names = bundle.architecture.condition_names()
         recorder = fastest_recorder(self.device) if on_gpu else None

@@ -21,7 +21,7 @@ def generate(
     seed: Annotated[int | None, typer.Option(min=0, help="First image's seed. Default: random, printed.")] = None,
     n: Annotated[int, typer.Option("-n", "--n", min=1, help="Images; image j has seed + j.")] = 1,
     steps: Annotated[int | None, typer.Option(min=1, help="Sampler steps. Default: the schedule's.")] = None,
-    guidance: Annotated[float | None, typer.Option(min=1, help="Guidance scale. Default: the schedule's.")] = None,
+    guidance: Annotated[float | None, typer.Option(min=0, help="Guidance scale. Default: the schedule's.")] = None,
     schedule: ScheduleName = None,
     backend: BackendName = "onnxruntime",
     device: Device = "cpu",

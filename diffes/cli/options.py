@@ -11,7 +11,7 @@ Model = Annotated[
 ]
 BundleFolder = Annotated[Path, typer.Argument(help="Folder written by `diffes export`.")]
 Steps = Annotated[int, typer.Option(min=1, help="Sampler steps the schedule is made for.")]
-Guidance = Annotated[float, typer.Option(min=1, help="Guidance scale; 1 runs without the unconditional rows.")]
+Guidance = Annotated[float, typer.Option(min=0, help="Guidance scale; 0, or 1, runs without the unconditional rows.")]
 SamplerName = Annotated[str | None, typer.Option(help="diffusers scheduler class. Default: the model's own.")]
 Stages = Annotated[int, typer.Option(min=1, help="Stages of equal length the trajectory is split into.")]
 Compensation = Annotated[

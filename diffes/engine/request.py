@@ -10,6 +10,7 @@ from diffes.bundle import Bundle
 from diffes.engine.shedding import Shedding
 from diffes.errors import InvalidInput
 from diffes.prompts import Prompt
+from diffes.schedule import steered
 
 MAX_SEED = 2**32 - 1  # torch's CPU generator reads 32 bits: a larger seed would repeat a smaller one's noise
 MAX_IMAGES = 16  # of one request
@@ -160,8 +161,8 @@ def resolve(request: Request, bundle: Bundle, limits: Limits, backlog: float = 0
     schedule = request.schedule or bundle.default if spared or shedding is None else shedding.schedule
     sampler = bundle.schedule(schedule).sampler
     guidance = sampler.guidance if request.guidance is None else request.guidance
-    if not 1 <= guidance <= limits.guidance:
-        raise InvalidInput("guidance", expected=f"1..{limits.guidance:g}", found=guidance)
+    if guidance != 0 and not 1 <= guidance <= limits.guidance:
+        raise InvalidInput("guidance", expected=f"0, which is none, or 1..{limits.guidance:g}", found=guidance)
     if request.timeout is not None and not request.timeout > 0:
         raise InvalidInput("timeout_s", expected="more than 0 seconds", found=request.timeout)
     _within("previews", request.previews, 0, MAX_PREVIEWS)
@@ -170,7 +171,7 @@ def resolve(request: Request, bundle: Bundle, limits: Limits, backlog: float = 0
         seed=request.seed,
         images=request.images,
         steps=sampler.steps if request.steps is None else request.steps,
-        guidance=guidance,
+        guidance=steered(guidance),
         schedule=schedule,
         timeout=inf if request.timeout is None else request.timeout,
         deterministic=request.deterministic,

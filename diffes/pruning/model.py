@@ -17,7 +17,7 @@ from diffes.pruning.compensation import LayerCompensation, LowRankCompensation
 from diffes.pruning.damping import Damping
 from diffes.pruning.mode import Compensation
 from diffes.pruning.moments import LayerMoments
-from diffes.pruning.ordering import apply_ordering
+from diffes.pruning.ordering import Reordering
 from diffes.pruning.prefix import Prefix, compensated_name, resolve
 from diffes.schedule import CompensationMode, StagePlan
 
@@ -29,7 +29,8 @@ class PrunedModel:
 
     `tensors` holds the ordered weights and every compensated tensor asked for so far. With `dtype` other than
     float32 steps run in it; compensation is always solved in float64 and rounded once. Without a calibration the
-    weights stay in the checkpoint's order and only the dense plan can be asked for.
+    weights stay in the checkpoint's order and only the dense plan can be asked for. What runs once a request is in
+    `once`: a condition in 16 bits would cost more than it spares, unless it is to be stored so.
     """
 
     def __init__(
@@ -41,30 +42,36 @@ class PrunedModel:
         *,
         device: torch.device | str = "cpu",
         dtype: torch.dtype = torch.float32,
+        once: torch.dtype = torch.float32,
+        taken: bool = False,
     ) -> None:
+        """With `taken` weights are taken out of their dict one by one, so that a large model is held once."""
         self.architecture = architecture
         self.compensation = compensation
         self._mode = Compensation.parse(compensation)
         self.device = torch.device(device)
         self.dtype = dtype
-        ordered = {name: tensor.to(self.device) for name, tensor in weights.items()}
-        if calibration is not None:
-            ordered = apply_ordering(architecture, ordered, calibration.ordering)
-        step = set(architecture.step_weights())
-        self.tensors = {
-            # the condition runs once a request: it is never worth less than float32
-            name: tensor.to(self.device, self.dtype if name in step else torch.float32).contiguous()
-            for name, tensor in ordered.items()
-        }
-        self._rows = {name: len(tensor) for name, tensor in ordered.items()}
-        self._unrounded = {
-            name: ordered[name] for layer in architecture.layers for name in (layer.projection, layer.bias)
-        }
         self._calibration = calibration
+        self.tensors: dict[str, Tensor] = {}
+        self._unrounded: dict[str, Tensor] = {}  # what compensation is solved for
+        self._place(weights if taken and isinstance(weights, dict) else dict(weights), once)
+        self._rows = {name: len(tensor) for name, tensor in self.tensors.items()}
         self._solvers: dict[PrunableLayer, LayerCompensation] = {}
         self._factors: dict[PrunableLayer, LowRankCompensation] = {}
         self._denoisers: OrderedDict[StagePlan, nn.Module] = OrderedDict()
         self._conditioning = Conditioning(architecture, self.tensors, self.device)
+
+    def _place(self, weights: dict[str, Tensor], once: torch.dtype) -> None:
+        """Take every tensor out, put its units in order, and place it."""
+        order = None if self._calibration is None else Reordering(self.architecture, self._calibration.ordering)
+        step = set(self.architecture.step_weights())
+        solved = {name for layer in self.architecture.layers for name in (layer.projection, layer.bias)}
+        for name in list(weights):
+            tensor = weights.pop(name).to(self.device)
+            tensor = tensor if order is None else order(name, tensor)
+            if name in solved:
+                self._unrounded[name] = tensor
+            self.tensors[name] = tensor.to(self.dtype if name in step else once).contiguous()
 
     def prefixes(self, plan: StagePlan) -> dict[str, Prefix]:
         """Which prefix of which tensor the plan's denoiser reads; solves compensations it lacks.

@@ -90,14 +90,26 @@ def order_layer(layer: PrunableLayer, projection: Tensor, covariance: Tensor, da
 
 def apply_ordering(architecture: Architecture, weights: Mapping[str, Tensor], ordering: Ordering) -> dict[str, Tensor]:
     """Permute units in every tensor that holds them; the dense function stays the same."""
-    ordered = dict(weights)
-    for layer in architecture.layers:
-        permutation = ordering[layer.projection]
-        for name in (*layer.sliced, layer.projection, *layer.ordered):
-            tensor = weights[name]
-            rows = unit_rows(permutation, tensor.shape[0] // layer.units)
-            ordered[name] = tensor[rows.to(tensor.device)]
-    return ordered
+    order = Reordering(architecture, ordering)
+    return {name: order(name, tensor) for name, tensor in weights.items()}
+
+
+class Reordering:
+    """Permutes units in one tensor at a time, by its name; a tensor that holds none is returned as it is."""
+
+    def __init__(self, architecture: Architecture, ordering: Ordering) -> None:
+        self._units = {
+            name: ordering[layer.projection]
+            for layer in architecture.layers
+            for name in (*layer.sliced, layer.projection, *layer.ordered)
+        }
+
+    def __call__(self, name: str, tensor: Tensor) -> Tensor:
+        """The tensor of that name in order."""
+        if name not in self._units:
+            return tensor
+        units = self._units[name]
+        return tensor[unit_rows(units, len(tensor) // len(units)).to(tensor.device)]
 
 
 def order_moments(architecture: Architecture, moments: Moments, ordering: Ordering) -> Moments:

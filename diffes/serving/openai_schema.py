@@ -45,7 +45,7 @@ class ImagesBody(Body):
     )
     seed: int | None = Field(default=None, json_schema_extra=between(0, MAX_SEED), description="Ours: of the noise.")
     steps: int | None = Field(default=None, json_schema_extra=between(1, 1000), description="Ours: denoising steps.")
-    guidance: float | None = Field(default=None, json_schema_extra=between(1, MAX_GUIDANCE), description="Ours.")
+    guidance: float | None = Field(default=None, json_schema_extra=between(0, MAX_GUIDANCE), description="Ours.")
     timeout_s: float | None = Field(default=None, json_schema_extra={"exclusiveMinimum": 0}, description="Ours.")
     deterministic: bool = Field(default=False, description="Ours: share no step with others.")
 

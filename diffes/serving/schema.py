@@ -40,7 +40,7 @@ class GenerateBody(Body):
         default=None, json_schema_extra=between(0, MAX_SEED), description="Seed of the noise; default: random."
     )
     guidance: float | None = Field(
-        default=None, json_schema_extra=between(1, MAX_GUIDANCE), description="Guidance; default: the schedule's."
+        default=None, json_schema_extra=between(0, MAX_GUIDANCE), description="0 or 1: none; default: the schedule's."
     )
     schedule: Name | None = Field(default=None, description="One of the bundle's schedules; default: the bundle's.")
     timeout_s: float | None = Field(

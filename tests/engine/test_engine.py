@@ -202,8 +202,8 @@ def test_an_error_of_the_engine_itself_leaves_no_caller_waiting(
         (Request(prompt=of_label(0), seed=MAX_SEED, images=2), "seed", f"0..{MAX_SEED - 1}"),
         (Request(prompt=of_label(0), seed=0, steps=0), "steps", "1..1000"),
         (Request(prompt=of_label(0), seed=0, steps=1001), "steps", "1..1000"),
-        (Request(prompt=of_label(0), seed=0, guidance=0.5), "guidance", "1..20"),
-        (Request(prompt=of_label(0), seed=0, guidance=math.nan), "guidance", "1..20"),
+        (Request(prompt=of_label(0), seed=0, guidance=0.5), "guidance", "0, which is none, or 1..20"),
+        (Request(prompt=of_label(0), seed=0, guidance=math.nan), "guidance", "0, which is none, or 1..20"),
         (Request(prompt=of_label(0), seed=0, schedule="fast"), "schedule", "one of mixed, half"),
     ],
 )

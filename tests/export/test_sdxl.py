@@ -18,7 +18,7 @@ from diffes.errors import BundleError, InvalidInput
 from diffes.pruning.calibration import CalibrationSpec, calibrate
 from diffes.pruning.data import looking_at
 from diffes.rollout import initial_state, run, seeded_noise
-from diffes.schedule import Sampler
+from diffes.schedule import Sampler, executed_steps
 from export.request import ExportRequest, run_export
 
 STEPS = 20
@@ -98,6 +98,17 @@ def test_the_engine_serves_texts_alone_and_in_company_alike(tiny_sdxl_bundle: Bu
             torch.testing.assert_close(found.result().images, expected, rtol=0, atol=1e-5)
     finally:
         engine.close(drain=False)
+
+
+def test_few_step_models_run_without_guidance(tiny_sdxl: Checkpoint, tmp_path: Path) -> None:
+    request = ExportRequest(
+        tiny_sdxl.folder, ("uniform:0.5",), tmp_path / "b", guidance=0, steps=4, stages=10, calibration_images=2
+    )
+    bundle = run_export(request)
+    sampler = bundle.schedule().sampler
+    executed = executed_steps([(s.high, s.low) for s in bundle.schedule().stages], bundle.trajectory(4).timesteps)
+    assert (sampler.guidance, sampler.steps, sum(executed), max(executed)) == (1, 4, 4, 1)
+    assert bundle.schedule().cost.dense_macs == 4 * tiny_sdxl.architecture.macs(tiny_sdxl.architecture.dense)
 
 
 def test_other_texts_than_those_of_the_spec_are_refused(tiny_sdxl: Checkpoint, tmp_path: Path) -> None:

@@ -149,7 +149,11 @@ def test_a_request_is_cancelled_by_its_id_through_any_worker(workers: tuple[Work
     assert not two.own._inside
 
 
-@pytest.mark.parametrize("unknown", ["", "img-1", new_id(1), new_id(2), new_id(7)])
+@pytest.mark.parametrize(
+    "unknown",
+    ["", "img-1", new_id(1), new_id(2), new_id(7)],
+    ids=["empty", "without an engine", "the first engine's", "the second's", "no engine's"],
+)
 def test_an_id_that_is_nowhere_cancels_nothing(workers: tuple[Worker, Worker], unknown: str) -> None:
     assert [worker.all.cancel(unknown) for worker in workers] == [False, False]
 
