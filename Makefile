@@ -28,7 +28,8 @@ demo: setup
 
 # the bundled text-to-image model, and a load test of the service
 demo-text: setup
-	$(BIN)/python examples/demo.py --model models/tiny-sdxl --out out/text --macs 0.3 --guidance 5 --load-test
+	$(BIN)/python examples/demo.py --model models/tiny-sdxl --out out/text --macs 0.3 --guidance 5 --size 48x32 --size 32x48 \
+		--load-test
 
 clean:
 	rm -rf out .venv .cache build *.egg-info .mypy_cache .ruff_cache .pytest_cache

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from diffes.architectures import Architecture, architecture_for
 from diffes.blob import Blob
-from diffes.components import pixels_of
+from diffes.components import pixels_of, stride_of
 from diffes.errors import BundleError, CheckpointError, InvalidInput, ScheduleError
 from diffes.files import sha256_of
 from diffes.graphs import check_graph, check_network
@@ -21,6 +21,7 @@ from diffes.manifest import DTYPES, MANIFEST, WEIGHTS, Graph, Manifest, Network,
 from diffes.pruning.prefix import Prefix
 from diffes.sampling import Trajectory, train_timesteps, trajectory
 from diffes.schedule import Schedule, StagePlan
+from diffes.sizes import Size
 from diffes.tokens import Tokenizer
 from diffes.wording import ClassNames, Texts, Wording
 
@@ -120,9 +121,19 @@ class Bundle:
         return self.manifest.schedules[name]
 
     @property
-    def image_size(self) -> tuple[int, int]:
-        """Height and width of the images, in pixels."""
+    def image_size(self) -> Size:
+        """Height and width of the images if nobody asks for others, in pixels."""
         return pixels_of(self.architecture.latent_shape, self.manifest.decode.config)
+
+    @property
+    def sizes(self) -> tuple[Size, ...]:
+        """Of all images that can be asked for, the model's own first."""
+        return self.image_size, *self.manifest.sizes
+
+    def latents_of(self, size: Size) -> tuple[int, int, int]:
+        """Channels, height, width of the latents of images of that size."""
+        stride = stride_of(self.manifest.decode.config)
+        return self.architecture.latent_shape[0], size.height // stride, size.width // stride
 
     def trajectory(self, steps: int, schedule: str | None = None) -> Trajectory:
         """`steps` steps of the named schedule's sampler; InvalidInput if out of range."""

@@ -16,6 +16,7 @@ from diffes.errors import CheckpointError
 from diffes.files import sha256_of
 from diffes.sampling import train_timesteps
 from diffes.schedule import ModelIdentity
+from diffes.sizes import Size
 from diffes.texts import SHIPPED, read_texts
 from diffes.tokens import Tokenizer
 from diffes.wording import ClassNames, Texts, Wording
@@ -116,7 +117,7 @@ class Checkpoint:
         return hashlib.sha256("\n".join(self.texts).encode()).hexdigest()[:16] if self.texts else ""
 
     @property
-    def image_size(self) -> tuple[int, int]:
+    def image_size(self) -> Size:
         """Height and width of the images, in pixels."""
         vae = None if self.vae_folder is None else read_config(self.vae_folder)
         return pixels_of(self.architecture.latent_shape, vae)

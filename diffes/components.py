@@ -10,6 +10,7 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from diffes.errors import CheckpointError
+from diffes.sizes import Size
 
 _STEMS = ("diffusion_pytorch_model", "model")  # diffusers' and transformers'
 _PICKLES = (".bin", ".pt", ".pth", ".ckpt")
@@ -54,10 +55,8 @@ class _Stored(Mapping[str, Tensor]):
 
     def __getitem__(self, name: str) -> Tensor:
         with _opened(self._files[name]) as tensors:
-            tensor: Tensor = tensors.get_tensor(
-                name
-            ).clone()  # of its own: the file is mapped only as long as it is open
-        return tensor
+            tensor: Tensor = tensors.get_tensor(name)
+            return tensor.clone()  # the file is mapped only as long as it is open
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._files)
@@ -96,8 +95,13 @@ def read_json(path: Path, what: str) -> dict[str, Any]:
     return document
 
 
-def pixels_of(latent_shape: tuple[int, int, int], vae: Mapping[str, Any] | None) -> tuple[int, int]:
+def pixels_of(latent_shape: tuple[int, int, int], vae: Mapping[str, Any] | None) -> Size:
     """Height and width of the images of such latents, through a VAE of that config or none."""
     _, height, width = latent_shape
-    factor = 1 if vae is None else 2 ** (len(vae["block_out_channels"]) - 1)
-    return height * factor, width * factor
+    factor = stride_of(vae)
+    return Size(height * factor, width * factor)
+
+
+def stride_of(vae: Mapping[str, Any] | None) -> int:
+    """Pixels of a side that become one latent in a VAE of that config; without one a pixel is a latent."""
+    return 1 if vae is None else int(2 ** (len(vae["block_out_channels"]) - 1))

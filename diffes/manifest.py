@@ -11,6 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field, JsonValue, model_validator
 from diffes.documents import validated
 from diffes.errors import BundleError, InvalidInput
 from diffes.schedule import ModelIdentity, Schedule, StagePlan
+from diffes.sizes import Size
 
 MANIFEST = "manifest.json"
 FORMAT: Final = 2  # 1 knew no networks; bundles of it are still read
@@ -135,6 +136,7 @@ class Manifest(_Record):
     networks: tuple[Network, ...] = ()
     tokenizers: tuple[TokenizerFile, ...] = ()  # of models that read texts, one of each encoder
     texts: tuple[str, ...] = ()  # and texts to look at them with
+    sizes: tuple[Size, ...] = ()  # of images besides the model's own
     blob: BlobRecord
     created_with: dict[str, str] = Field(default_factory=dict)
 
@@ -164,7 +166,7 @@ class Manifest(_Record):
     def text(self) -> str:
         """The file's content."""
         document = self.model_dump(mode="json", by_alias=True)
-        for name in ("encode", "tokenizers", "texts"):  # as it was before there were any
+        for name in ("encode", "tokenizers", "texts", "sizes"):  # as it was before there were any
             if not document[name]:
                 del document[name]
         return json.dumps(document, indent=1) + "\n"

@@ -11,6 +11,7 @@ from diffes.architectures import Architecture
 from diffes.errors import InvalidInput
 from diffes.labels import label_in, label_of
 from diffes.prompts import Numbers, Prompt, Prompts, Rows, RowSpec
+from diffes.sizes import Size
 from diffes.tokens import Tokenizer, tokens_of
 
 
@@ -25,14 +26,23 @@ class Wording(Protocol):
     def names(self) -> Sequence[str]:
         """What the examples show, in words."""
 
-    def example(self, number: int) -> Prompt:
+    def example(self, number: int, size: Size | None = None) -> Prompt:
         """One of the examples; when all have had their turn the first is next."""
 
     def classes(self, judge: Sequence[str]) -> tuple[int | None, ...]:
         """Which of a classifier's classes each example shows, if any."""
 
-    def prompt(self, label: str | int | None = None, text: str | None = None, unwanted: str | None = None) -> Prompt:
-        """What is meant by a label or a text, and by a text of what is not to be seen; InvalidInput if nothing is."""
+    def prompt(
+        self,
+        label: str | int | None = None,
+        text: str | None = None,
+        unwanted: str | None = None,
+        size: Size | None = None,
+    ) -> Prompt:
+        """What is meant by a label or a text, and by a text of what is not to be seen; InvalidInput if nothing is.
+
+        `size` is the image's, if it is not the model's own.
+        """
 
 
 @dataclass(frozen=True)
@@ -42,15 +52,21 @@ class ClassNames:
     names: Sequence[str]
     examples: Prompts
 
-    def example(self, number: int) -> Prompt:
+    def example(self, number: int, size: Size | None = None) -> Prompt:
         """Of a class in turn."""
-        return self.prompt(number % len(self.names))
+        return self.prompt(number % len(self.names), size=size)
 
     def classes(self, judge: Sequence[str]) -> tuple[int | None, ...]:
         """The one in its place: a judge of a model knows the model's classes."""
         return tuple(number if number < len(judge) else None for number in range(len(self.names)))
 
-    def prompt(self, label: str | int | None = None, text: str | None = None, unwanted: str | None = None) -> Prompt:
+    def prompt(
+        self,
+        label: str | int | None = None,
+        text: str | None = None,
+        unwanted: str | None = None,
+        size: Size | None = None,  # noqa: ARG002 - such a model is not told
+    ) -> Prompt:
         """Of a class by its name or id, or else of the one that the text names; InvalidInput if none is meant."""
         if unwanted is not None:
             raise InvalidInput("negative_prompt", expected="nothing: this model knows classes alone", found=unwanted)
@@ -69,7 +85,7 @@ class Texts:
     architecture: Architecture
     tokenizers: Sequence[Tokenizer]
     names: Sequence[str]
-    size: tuple[int, int]
+    size: Size
 
     @cached_property
     def examples(self) -> Prompts:
@@ -80,29 +96,36 @@ class Texts:
             _rows([prompt.wanted for prompt in prompts], inputs), _rows([prompt.unwanted for prompt in prompts], inputs)
         )
 
-    def example(self, number: int) -> Prompt:
+    def example(self, number: int, size: Size | None = None) -> Prompt:
         """Of a text in turn."""
-        return self.prompt(text=self.names[number % len(self.names)])
+        return self.prompt(text=self.names[number % len(self.names)], size=size)
 
     def classes(self, judge: Sequence[str]) -> tuple[int | None, ...]:
         """The one that the text names, if it names exactly one."""
         return tuple(_named(text, judge) for text in self.names)
 
-    def prompt(self, label: str | int | None = None, text: str | None = None, unwanted: str | None = None) -> Prompt:
+    def prompt(
+        self,
+        label: str | int | None = None,
+        text: str | None = None,
+        unwanted: str | None = None,
+        size: Size | None = None,
+    ) -> Prompt:
         """Of a text, the empty one included; without `unwanted` guidance leads away from no text, as diffusers does."""
         if label is not None or text is None:
             field, found = ("prompt", "none") if label is None else ("label", repr(label))
             raise InvalidInput(field, expected="a prompt alone: this model reads texts", found=found)
         said = {"prompt": text, **({} if unwanted is None else {"negative_prompt": unwanted})}
-        return Prompt(wanted=self._told(text), unwanted=self._told(unwanted), said=said)
+        size = size or self.size
+        return Prompt(wanted=self._told(text, size), unwanted=self._told(unwanted, size), said=said)
 
-    def _told(self, text: str | None) -> dict[str, Numbers]:
+    def _told(self, text: str | None, size: Size) -> dict[str, Numbers]:
         texts = self.architecture.texts
         assert texts is not None
         return {
             "tokens": tokens_of(self.tokenizers, text or ""),
             "present": 0.0 if text is None and texts.zeros else 1.0,
-            **self.architecture.sizes(*self.size),
+            **self.architecture.sizes(*size),
         }
 
 

@@ -50,12 +50,13 @@ class Answer:
 
 @dataclass(frozen=True)
 class Wishes:
-    """What is shown: a model (None: the bundled DiT), where its files go, how much it loses, and its guidance."""
+    """What is shown: a model (None: the bundled DiT), where its files go, how much it loses, guidance, more sizes."""
 
     model: Path | None
     out: Path
     macs: float
     guidance: float
+    size: list[str]
     load_test: bool
 
     @classmethod
@@ -66,6 +67,7 @@ class Wishes:
         parser.add_argument("--out", type=Path, default=Path("out"))
         parser.add_argument("--macs", type=float, default=0.375, help="share of MACs to remove")
         parser.add_argument("--guidance", type=float, default=1.5)
+        parser.add_argument("--size", action="append", default=[], metavar="WxH", help="also serve images of this size")
         parser.add_argument("--load-test", action="store_true", help="load the service with the smoke test, too")
         return cls(**vars(parser.parse_args()))
 
@@ -128,7 +130,8 @@ def _export(wishes: Wishes, schedule: Path, bundle: Path) -> None:
     if bundle.exists():
         console.print(f"[bold]export[/]: {bundle} is there, using it")
     else:
-        _diffes("export", *wishes.named, "--schedule", f"searched={schedule}", "--out", str(bundle))
+        sizes = [word for size in wishes.size for word in ("--size", size)]
+        _diffes("export", *wishes.named, "--schedule", f"searched={schedule}", *sizes, "--out", str(bundle))
     _diffes("inspect", str(bundle))
 
 

@@ -1,7 +1,7 @@
 """Checkpoint + schedules → bundle: order the weights, trace what runs, store every weight once, verify, rename."""
 
 from collections import ChainMap, defaultdict
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,7 +14,7 @@ from diffes.blob import write_blob
 from diffes.bundle import Bundle
 from diffes.checkpoint import Checkpoint
 from diffes.components import read_config
-from diffes.errors import ScheduleError
+from diffes.errors import InvalidInput, ScheduleError
 from diffes.files import sha256_of, write_text_atomically
 from diffes.manifest import (
     DTYPES,
@@ -33,6 +33,7 @@ from diffes.presets import dense_schedule
 from diffes.pruning.calibration import CALIBRATION_FILE, Calibration
 from diffes.pruning.model import PrunedModel
 from diffes.schedule import CompensationMode, Schedule, StagePlan
+from diffes.sizes import Size
 from export.folder import new_folder
 from export.networks import write_networks
 from export.pieces import Piece, condition_piece, decoder_piece, denoiser_piece, encoder_piece, subgraph_id
@@ -53,6 +54,7 @@ def export_bundle(
     *,
     dtype: DtypeName = "float32",
     overwrite: bool = False,
+    sizes: Sequence[Size] = (),
     verify: bool = True,
     check: Callable[[Bundle], None] = lambda _: None,
     progress: Progress = lambda _phase, _share: None,
@@ -60,13 +62,14 @@ def export_bundle(
     """Write a bundle to `out`, whole or not at all, and open it.
 
     The `dense` schedule is added for the default schedule's sampler. `calibration` may be None if nothing is
-    pruned. Weights are stored, and steps run, in `dtype`. `verify` runs every graph against torch before the bundle
+    pruned. Weights are stored, and steps run, in `dtype`. Images of `sizes` can be asked for besides those of the
+    model's own size. `verify` runs every graph against torch before the bundle
     appears, and so is `check`, with the opened bundle: what it raises keeps the bundle from appearing. `progress` is
     called with what is being done and the share done. ScheduleError for schedules that do not fit the checkpoint, the
     calibration or each other; BundleError if `out` is taken or a graph fails verification.
     """
     schedules = with_dense(checkpoint, schedules, default)
-    compensation = _check_schedules(checkpoint, schedules, calibration)
+    compensation, others = _check_schedules(checkpoint, schedules, calibration), _others(checkpoint, sizes)
     with new_folder(out, overwrite=overwrite) as folder:
         stored = DTYPES[dtype]
         model = PrunedModel(
@@ -78,7 +81,7 @@ def export_bundle(
             once=stored,
             taken=True,
         )
-        contents = _Contents.of(checkpoint, model, schedules)
+        contents = _Contents.of(checkpoint, model, schedules, others)
         write_blob(folder / BLOB, contents.weights.tensors, {"model": checkpoint.identity.fingerprint})
         graphs, error = write_graphs(folder, contents.pieces, verify=verify, progress=progress)
         graphs, networks = write_networks(folder, contents.pieces, graphs, verify=verify, progress=progress)
@@ -100,19 +103,23 @@ class _Contents:
     encoder: Piece | None
     condition: Piece
     decoder: Piece | None
+    sizes: tuple[Size, ...]
 
     @classmethod
-    def of(cls, checkpoint: Checkpoint, model: PrunedModel, schedules: Mapping[str, Schedule]) -> "_Contents":
+    def of(
+        cls, checkpoint: Checkpoint, model: PrunedModel, schedules: Mapping[str, Schedule], sizes: tuple[Size, ...]
+    ) -> "_Contents":
         """Gather the pieces, and with them the weights."""
-        weights, vae = Weights(model.dtype), checkpoint.vae_folder
+        weights, vae, sized = Weights(model.dtype), checkpoint.vae_folder, bool(sizes)
         plans = [checkpoint.architecture.dense, *(plan for s in schedules.values() for plan in s.plans)]
         return cls(
             checkpoint=checkpoint,
             schedules=schedules,
-            denoisers={plan: denoiser_piece(model, plan, weights) for plan in dict.fromkeys(plans)},
+            denoisers={plan: denoiser_piece(model, plan, weights, sized=sized) for plan in dict.fromkeys(plans)},
             encoder=encoder_piece(model, weights),
             condition=condition_piece(model, weights),
-            decoder=None if vae is None else decoder_piece(checkpoint, vae, weights),
+            decoder=None if vae is None else decoder_piece(checkpoint, vae, weights, sized=sized),
+            sizes=sizes,
             weights=weights,
         )
 
@@ -136,6 +143,7 @@ class _Contents:
             model=self.checkpoint.identity,
             tokenizers=_write_tokenizers(folder, self.checkpoint),
             texts=self.checkpoint.texts[:TEXTS],
+            sizes=self.sizes,
             config=dict(self.checkpoint.config),
             scheduler=dict(self.checkpoint.scheduler_config),
             labels=self.checkpoint.labels,
@@ -201,6 +209,21 @@ def _check_schedules(
             found=", ".join(f"{mode} ({name})" for mode, name in modes.items()),
         )
     return next(iter(modes), "none")
+
+
+def _others(checkpoint: Checkpoint, sizes: Sequence[Size]) -> tuple[Size, ...]:
+    """The sizes that are not the model's own, each once; InvalidInput for one that it cannot make."""
+    multiple, own = checkpoint.architecture.side_multiple, checkpoint.image_size
+    others = tuple(size for size in dict.fromkeys(sizes) if size != own)
+    if not others:
+        return ()
+    if multiple is None:
+        raise InvalidInput("size", expected=f"{own}: this model makes images of one size", found=str(others[0]))
+    step = multiple * own.height // checkpoint.architecture.latent_shape[1]
+    for size in others:
+        if size.height % step or size.width % step:
+            raise InvalidInput("size", expected=f"sides that are multiples of {step}", found=str(size))
+    return others
 
 
 def _subgraphs(

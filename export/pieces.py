@@ -28,6 +28,7 @@ Inputs = dict[str, Tensor]
 class Piece:
     """A module to be written as `file`. Pieces of equal `topology` differ in their weights and these' sizes only.
 
+    Sides of latents are free in multiples of `sides`, if that is given; then inputs of other rows are of other sizes.
     `free` names the leading axes of weights that levels cut; axes of one name are of one size.
     """
 
@@ -38,6 +39,7 @@ class Piece:
     prefixes: dict[str, PrefixSpec]
     topology: Hashable
     free: Mapping[str, str] = field(default_factory=dict)
+    sides: int | None = None
 
 
 def subgraph_id(plan: StagePlan) -> str:
@@ -45,11 +47,12 @@ def subgraph_id(plan: StagePlan) -> str:
     return hashlib.sha256(json.dumps(plan).encode()).hexdigest()[:8]
 
 
-def denoiser_piece(model: PrunedModel, plan: StagePlan, weights: Weights) -> Piece:
-    """The denoiser of one stage plan."""
+def denoiser_piece(model: PrunedModel, plan: StagePlan, weights: Weights, *, sized: bool = False) -> Piece:
+    """The denoiser of one stage plan; `sized`: for latents of any size."""
+    sides = model.architecture.side_multiple if sized else None
 
     def inputs(rows: int) -> Inputs:
-        noise, encoded = seeded_noise(range(rows), model.architecture.latent_shape), _encoded(model, rows)
+        noise, encoded = _noise(model.architecture, rows, sides), _encoded(model, rows)
         given = {"latents": noise, **conditions_of(model, encoded, _timesteps(rows))}
         return {name: value.to(model.dtype) for name, value in given.items()}
 
@@ -60,7 +63,8 @@ def denoiser_piece(model: PrunedModel, plan: StagePlan, weights: Weights) -> Pie
         inputs=inputs,
         outputs=("prediction",),
         prefixes=weights.add_prefixes(prefixes, model.tensors),
-        topology=("denoise", model.architecture, model.dtype, tuple(prefixes)),
+        topology=("denoise", model.architecture, model.dtype, tuple(prefixes), sides),
+        sides=sides,
         free={f"{WEIGHTS}{name}": axis for name, axis in free_axes(model.architecture, model.tensors).items()},
     )
 
@@ -111,21 +115,28 @@ def encoder_piece(model: PrunedModel, weights: Weights) -> Piece | None:
     )
 
 
-def decoder_piece(checkpoint: Checkpoint, folder: Path, weights: Weights) -> Piece:
-    """The VAE's decoder, its tensors stored as `vae.<diffusers' name>`."""
+def decoder_piece(checkpoint: Checkpoint, folder: Path, weights: Weights, *, sized: bool = False) -> Piece:
+    """The VAE's decoder, its tensors stored as `vae.<diffusers' name>`; `sized`: for latents of any size."""
     config = read_config(folder)
     decoder = LatentDecoder(config, read_state(folder)).to(weights.dtype)
     tensors = {f"vae.{name}": tensor for name, tensor in decoder.state_dict().items()}
     prefixes = {name.removeprefix("vae."): Prefix(name) for name in tensors}
-    shape = checkpoint.architecture.latent_shape
+    sides = 1 if sized else None
     return Piece(
         file="decode.onnx",
         module=decoder,
-        inputs=lambda rows: {"latents": seeded_noise(range(rows), shape).to(weights.dtype)},
+        inputs=lambda rows: {"latents": _noise(checkpoint.architecture, rows, sides).to(weights.dtype)},
         outputs=("images",),
         prefixes=weights.add_prefixes(prefixes, tensors),
-        topology=("decode", json.dumps(config, sort_keys=True), weights.dtype),
+        topology=("decode", json.dumps(config, sort_keys=True), weights.dtype, sides),
+        sides=sides,
     )
+
+
+def _noise(architecture: Architecture, rows: int, sides: int | None) -> Tensor:
+    """Latents of so many rows: of the model's own size, or with free sides of a small one that rows tell."""
+    shape = architecture.latent_shape
+    return seeded_noise(range(rows), shape if sides is None else (shape[0], sides * rows, sides * (rows + 1)))
 
 
 def _timesteps(rows: int) -> Tensor:

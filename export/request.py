@@ -16,6 +16,7 @@ from diffes.pruning.data import looking_at
 from diffes.pruning.mode import Compensation, OrderingKind
 from diffes.pruning.spec import AUTO, read_damping
 from diffes.schedule import Schedule
+from diffes.sizes import Size
 from diffes.verification import require_verified, verify
 from export.job import export_bundle
 from export.schedules import Defaults, default_sampler, read_schedules
@@ -46,6 +47,7 @@ class ExportRequest:
     calibration_images: int | None = None
     calibration_data: Path | None = None
     prompts: Path | None = None
+    sizes: tuple[str, ...] = ()
     damping: str = AUTO
     device: str = "cpu"
     dtype: DtypeName = "float32"
@@ -78,6 +80,7 @@ def run_export(request: ExportRequest, progress: Progress = lambda _phase, _shar
             folder,
             dtype=request.dtype,
             overwrite=request.overwrite,
+            sizes=[Size.read(text) for text in request.sizes],
             check=(lambda written: _walk(written, progress)) if request.verify else (lambda _: None),
             progress=progress,
         )
@@ -111,6 +114,7 @@ def _wrap(request: ExportRequest) -> Bundle:
         "calibration_images": request.calibration_images,
         "calibration_data": request.calibration_data,
         "prompts": request.prompts,
+        "size": request.sizes,
     }
     for name, value in given.items():
         if value:

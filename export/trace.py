@@ -25,10 +25,21 @@ TRACED_ROWS = 2  # of the example batch; torch.export takes a size of 0 or 1 for
 
 
 def trace(
-    module: nn.Module, inputs: Mapping[str, Tensor], outputs: Sequence[str], operators: ModuleType = plain
+    module: nn.Module,
+    inputs: Mapping[str, Tensor],
+    outputs: Sequence[str],
+    operators: ModuleType = plain,
+    sides: int | None = None,
 ) -> onnx.ModelProto:
-    """The module's graph in `operators` (plain: ONNX's own); every input's and output's leading axis is free."""
+    """The module's graph in `operators` (plain: ONNX's own); every input's and output's leading axis is free.
+
+    With `sides` so are those of latents, in multiples of it.
+    """
     rows = torch.export.Dim("rows")
+    free: dict[int, Any] = {0: rows}
+    if sides is not None:
+        high, wide = torch.export.Dim("high"), torch.export.Dim("wide")
+        free |= {2: high if sides == 1 else sides * high, 3: wide if sides == 1 else sides * wide}
     with _quiet(), torch.no_grad(), traced_as(operators):
         program = torch.onnx.export(
             module.eval(),
@@ -36,7 +47,7 @@ def trace(
             dynamo=True,
             optimize=False,
             opset_version=OPSET,
-            dynamic_shapes=tuple({0: rows} for _ in inputs),
+            dynamic_shapes=tuple(free if name == "latents" else {0: rows} for name in inputs),
             input_names=list(inputs),
             output_names=list(outputs),
             verbose=False,

@@ -49,7 +49,7 @@ _templates: dict[Hashable, onnx.ModelProto] = {}
 def traced(piece: Piece) -> onnx.ModelProto:
     """The graph of all pieces of this topology, in ONNX's own operators; not to be changed."""
     if piece.topology not in _traces:
-        model = trace(piece.module, piece.inputs(TRACED_ROWS), piece.outputs)
+        model = trace(piece.module, piece.inputs(TRACED_ROWS), piece.outputs, sides=piece.sides)
         merge_equal_nodes(model)
         _traces[piece.topology] = model
     return _traces[piece.topology]
@@ -58,7 +58,7 @@ def traced(piece: Piece) -> onnx.ModelProto:
 def _template(piece: Piece) -> onnx.ModelProto:
     """The same in ONNX Runtime's operators, which read weights as they are stored."""
     if piece.topology not in _templates:
-        model = trace(piece.module, piece.inputs(TRACED_ROWS), piece.outputs, contrib)
+        model = trace(piece.module, piece.inputs(TRACED_ROWS), piece.outputs, contrib, piece.sides)
         use_stored_layouts(model)
         merge_equal_nodes(model)
         _templates[piece.topology] = model

@@ -29,12 +29,12 @@ def measure_alone(target: Target, mix: Mix, texts: Sequence[str] = ()) -> float:
 
 
 def _kinds(mix: Mix, texts: Sequence[str]) -> Iterator[tuple[float, Asked]]:
-    """Every combination of schedule, steps and images, and how often it is drawn."""
-    for (schedule, one), (steps, two), (images, three) in product(
-        mix.schedules.items(), mix.steps.items(), mix.images.items()
+    """Every combination of schedule, steps, images and size, and how often it is drawn."""
+    for (schedule, one), (steps, two), (images, three), (size, four) in product(
+        mix.schedules.items(), mix.steps.items(), mix.images.items(), mix.sizes.items()
     ):
         yield (
-            one * two * three,
+            one * two * three * four,
             Asked(
                 label=0,
                 text=texts[0] if texts else None,
@@ -42,6 +42,7 @@ def _kinds(mix: Mix, texts: Sequence[str]) -> Iterator[tuple[float, Asked]]:
                 images=images,
                 steps=None if steps == DEFAULT else int(steps),
                 schedule=None if schedule == DEFAULT else schedule,
+                size=None if size == DEFAULT else size,
                 guidance=mix.guidance,
             ),
         )

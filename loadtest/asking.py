@@ -198,4 +198,4 @@ def _lost(error: Exception) -> str:
 def _repeated(call: Call) -> dict[str, Any]:
     """What was asked, in the row."""
     asked = asdict(call.asked)
-    return {name: asked[name] for name in ("label", "seed", "images", "steps", "schedule", "stream")}
+    return {name: asked[name] for name in ("label", "seed", "images", "steps", "schedule", "size", "stream")}

@@ -18,7 +18,7 @@ from diffes.quality.frechet import GaussianStatistics, frechet_distance
 from loadtest.rows import Row, of_fate
 
 _AT_ONCE = 256
-_Key = tuple[int, int, int | None]  # label, seed, steps
+_Key = tuple[int, int, int | None, str | None]  # label, seed, steps, size
 
 
 class Likeness(BaseModel):
@@ -37,7 +37,7 @@ def images_of(rows: Iterable[Row], folder: Path) -> dict[_Key, Path]:
     found: dict[_Key, Path] = {}
     for row in of_fate(rows, "answered"):
         for index, digest in enumerate(row.digests):
-            found.setdefault((row.label, row.seed + index, row.steps), folder / f"{digest}.png")
+            found.setdefault((row.label, row.seed + index, row.steps, row.size), folder / f"{digest}.png")
     return found
 
 

@@ -29,6 +29,7 @@ class Asked:
     images: int = 1
     steps: int | None = None
     schedule: str | None = None
+    size: str | None = None
     guidance: float | None = None
     timeout: float | None = None  # seconds
     stream: bool = False
@@ -43,7 +44,8 @@ class Asked:
         told |= {"n": self.images} if self.images > 1 else {}
         told |= {"previews": self.previews} if self.previews else {}
         told |= {"deterministic": True} if self.deterministic else {}
-        named = {"steps": self.steps, "schedule": self.schedule, "guidance": self.guidance, "timeout_s": self.timeout}
+        named: dict[str, Any] = {"steps": self.steps, "schedule": self.schedule, "size": self.size}
+        named |= {"guidance": self.guidance, "timeout_s": self.timeout}
         return told | {name: value for name, value in named.items() if value is not None}
 
 
@@ -60,6 +62,7 @@ class Mix(BaseModel):
     schedules: Annotated[dict[str, Weight], Field(min_length=1)] = {DEFAULT: 1.0}
     steps: Annotated[dict[Steps | Literal["default"], Weight], Field(min_length=1)] = {DEFAULT: 1.0}
     images: Annotated[dict[Images, Weight], Field(min_length=1)] = {1: 1.0}
+    sizes: Annotated[dict[str, Weight], Field(min_length=1)] = {DEFAULT: 1.0}
     guidance: Annotated[float, Field(ge=1, le=MAX_GUIDANCE)] | None = None
     stream: Share = 0.0
     previews: Annotated[int, Field(ge=0, le=MAX_PREVIEWS)] = 0  # of those that stream
@@ -88,6 +91,7 @@ class Mix(BaseModel):
         images = _drawn(rng, self.images)
         stream = rng.random() < self.stream
         leaves = rng.uniform(*self.leave_after) if rng.random() < self.leave else None
+        size = _drawn(rng, self.sizes) if len(self.sizes) > 1 else next(iter(self.sizes))
         return Asked(
             label=label,
             text=texts[label] if texts else None,
@@ -95,6 +99,7 @@ class Mix(BaseModel):
             images=images,
             steps=None if steps == DEFAULT else int(steps),
             schedule=None if schedule == DEFAULT else schedule,
+            size=None if size == DEFAULT else size,
             guidance=self.guidance,
             timeout=self.timeout,
             stream=stream,

@@ -22,6 +22,7 @@ from diffes.engine.engine import Engine
 from diffes.engine.request import Request
 from diffes.errors import LoadTestError
 from diffes.images import to_image
+from diffes.sizes import Size
 from loadtest.mix import Asked
 from loadtest.rows import Row, of_fate
 from loadtest.target import Target
@@ -51,11 +52,19 @@ class Wanted(NamedTuple):
     steps: int | None
     schedule: str
     guidance: float | None
+    size: str | None = None
 
     def request(self, bundle: Bundle) -> Request:
         """What an engine is asked for it."""
-        prompt = bundle.wording.example(self.label)
-        return Request(prompt=prompt, seed=self.seed, steps=self.steps, schedule=self.schedule, guidance=self.guidance)
+        size = None if self.size is None else Size.read(self.size)
+        return Request(
+            prompt=bundle.wording.example(self.label, size),
+            seed=self.seed,
+            steps=self.steps,
+            schedule=self.schedule,
+            guidance=self.guidance,
+            size=size,
+        )
 
 
 Maker = Callable[[Sequence[Wanted]], Iterator[Pixels]]
@@ -143,7 +152,7 @@ def _unanswered(found: str) -> LoadTestError:
 
 def _pairs(row: Row, guidance: float | None) -> Iterator[tuple[Wanted, str]]:
     for index, digest in enumerate(row.digests):
-        yield Wanted(row.label, row.seed + index, row.steps, row.served_by, guidance), digest
+        yield Wanted(row.label, row.seed + index, row.steps, row.served_by, guidance, row.size), digest
 
 
 def _difference(found: Pixels, wanted: Pixels) -> Tolerance:

@@ -44,6 +44,7 @@ class Row:
     images: int = 1
     steps: int | None = None
     schedule: str | None = None
+    size: str | None = None
     stream: bool = False
     reason: str = ""
     status: int = 0

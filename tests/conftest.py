@@ -15,6 +15,7 @@ from diffes.checkpoint import Checkpoint
 from diffes.pruning.calibration import Calibration, CalibrationSpec, calibrate
 from diffes.pruning.data import looking_at
 from diffes.schedule import Sampler
+from export.request import ExportRequest, run_export
 from tests import sdxl
 from tests.bundles import TEN_STAGES, export
 from tests.tritonserver import Server, Unavailable, installation
@@ -67,6 +68,13 @@ def tiny_sdxl_bundle(tiny_sdxl: Checkpoint, tmp_path_factory: pytest.TempPathFac
     spec = CalibrationSpec(sampler=Sampler(class_name="DDIMScheduler", steps=2, guidance=5.0), images=4, batch=4)
     calibration = calibrate(tiny_sdxl, looking_at(spec, tiny_sdxl, None))
     return export(tiny_sdxl, [(2, 2), (0, 0)], calibration, tmp_path_factory.mktemp("bundles") / "tiny-sdxl")
+
+
+@pytest.fixture(scope="session")
+def tiny_sdxl_sized(tiny_sdxl: Checkpoint, tmp_path_factory: pytest.TempPathFactory) -> Bundle:
+    """Dense, for images of two more sizes."""
+    out = tmp_path_factory.mktemp("bundles") / "sized"
+    return run_export(ExportRequest(tiny_sdxl.folder, ("dense",), out, steps=4, sizes=("24x16", "16x32", "16x16")))
 
 
 @pytest.fixture(scope="session")

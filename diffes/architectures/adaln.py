@@ -35,6 +35,7 @@ class AdaLNTransformer:
     mlp_norm_eps: float
 
     texts: ClassVar[None] = None
+    side_multiple: ClassVar[None] = None  # positions are a table
 
     @property
     def alone(self) -> Self:

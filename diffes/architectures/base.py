@@ -103,6 +103,10 @@ class Architecture(Protocol):
         """Channels, height, width of one image's latents."""
 
     @property
+    def side_multiple(self) -> int | None:
+        """What a side of latents of another size must be a multiple of; None if there is one size alone."""
+
+    @property
     def dense(self) -> StagePlan:
         """The plan that keeps everything."""
 

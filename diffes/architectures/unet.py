@@ -109,6 +109,11 @@ class UNet:
         """Channels, height, width of one image's latents."""
         return self.in_channels, self.sample_size, self.sample_size
 
+    @property
+    def side_multiple(self) -> int:
+        """How many latents of a side become one at the coarsest level."""
+        return int(2 ** (len(self.levels) - 1))
+
     @cached_property
     def dense(self) -> StagePlan:
         """The plan that keeps everything."""

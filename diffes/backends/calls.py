@@ -47,8 +47,11 @@ class PlainCalls(Generic[Key]):
         return [output.to(self._dtype or output.dtype) for output in self._calls[key](**placed)]
 
 
+Shapes = tuple[tuple[int, ...], ...]  # of a row of every input
+
+
 class RecordedCalls(Generic[Key]):
-    """Each recorded when it is first asked for at a bucket."""
+    """Each recorded when it is first asked for at a bucket, and at rows of other shapes again."""
 
     def __init__(
         self,
@@ -66,8 +69,8 @@ class RecordedCalls(Generic[Key]):
         self._record = record
         self._buckets = buckets
         self._dtype = dtype
-        self._buffers: dict[int, dict[str, Tensor]] = {}
-        self._replays: dict[tuple[Key, int], Run] = {}
+        self._buffers: dict[tuple[int, Shapes], dict[str, Tensor]] = {}
+        self._replays: dict[tuple[Key, int, Shapes], Run] = {}
 
     def __call__(self, key: Key, inputs: Mapping[str, Tensor]) -> Outputs:
         """One call on `inputs` [B, ...] by name → outputs [B, ...] on the device, new tensors."""
@@ -76,27 +79,27 @@ class RecordedCalls(Generic[Key]):
         return done[0] if len(done) == 1 else [torch.cat(parts) for parts in zip(*done, strict=True)]
 
     def _piece(self, key: Key, inputs: Mapping[str, Tensor], piece: Piece) -> Outputs:
-        rows = piece.end - piece.start
-        for name, buffer in self._buffers_of(piece.bucket).items():
+        rows, shapes = piece.end - piece.start, tuple(tuple(inputs[name].shape[1:]) for name in self._inputs)
+        for name, buffer in self._buffers_of(piece.bucket, shapes).items():
             buffer[:rows].copy_(inputs[name][piece.start : piece.end], non_blocking=True)
-        outputs = self._replay(key, piece.bucket)()
+        outputs = self._replay(key, piece.bucket, shapes)()
         # copies: the next call writes over what this one left
         return [output[:rows].to(self._dtype or output.dtype, copy=True) for output in outputs]
 
-    def _buffers_of(self, bucket: int) -> dict[str, Tensor]:
+    def _buffers_of(self, bucket: int, shapes: Shapes) -> dict[str, Tensor]:
         """Rows that no piece has filled yet are zeros, and later those of an earlier call: finite, and never read."""
-        if bucket not in self._buffers:
-            self._buffers[bucket] = {
-                name: torch.zeros(bucket, *given.shape, device=self._device, dtype=given.dtype)
-                for name, given in self._inputs.items()
+        if (bucket, shapes) not in self._buffers:
+            self._buffers[bucket, shapes] = {
+                name: torch.zeros(bucket, *shape, device=self._device, dtype=given.dtype)
+                for (name, given), shape in zip(self._inputs.items(), shapes, strict=True)
             }
-        return self._buffers[bucket]
+        return self._buffers[bucket, shapes]
 
-    def _replay(self, key: Key, bucket: int) -> Run:
-        if (key, bucket) not in self._replays:
-            call, buffers = self._calls[key], self._buffers_of(bucket)
-            self._replays[key, bucket] = self._record(lambda: call(**buffers))
-        return self._replays[key, bucket]
+    def _replay(self, key: Key, bucket: int, shapes: Shapes) -> Run:
+        if (key, bucket, shapes) not in self._replays:
+            call, buffers = self._calls[key], self._buffers_of(bucket, shapes)
+            self._replays[key, bucket, shapes] = self._record(lambda: call(**buffers))
+        return self._replays[key, bucket, shapes]
 
 
 def step_inputs(shapes: Mapping[str, Sequence[int]], dtype: torch.dtype) -> dict[str, RowSpec]:

@@ -12,6 +12,7 @@ from diffes.backends.base import Conditions
 from diffes.backends.remote import protocol
 from diffes.backends.remote.address import Address
 from diffes.bundle import Bundle
+from diffes.components import stride_of
 from diffes.errors import BackendError
 from diffes.files import sha256_of
 from diffes.manifest import MANIFEST, TensorSpec
@@ -48,8 +49,9 @@ class TritonBackend:
         self._architecture = bundle.architecture
         self._encodings = None if manifest.encode is None else _shapes(manifest.encode.outputs)
         self._conditions = _shapes(manifest.condition.outputs)
-        self._predictions = {graph.id: _shapes(graph.outputs) for graph in manifest.subgraphs}
-        self._images = _shapes(manifest.decode.graph.outputs) if manifest.decode.graph else None
+        self._predictions = {graph.id: graph.outputs for graph in manifest.subgraphs}
+        self._images = manifest.decode.graph.outputs if manifest.decode.graph else None
+        self._stride = stride_of(manifest.decode.config)
         self._connection = _connection(address)
         self._hang_up = weakref.finalize(self, self._connection.close)  # at the latest when the process ends
         self.server = self._connection.describe()
@@ -79,14 +81,15 @@ class TritonBackend:
 
     def denoise(self, subgraph: str, latents: Tensor, conditions: Conditions) -> Tensor:
         """latents [B, C, h, w], conditions [B, ...] → the model's output like latents."""
-        outputs = self._predictions[subgraph]
+        outputs = _shapes(self._predictions[subgraph], latents.shape[2:])
         return self._call(protocol.DENOISE, {"latents": latents, **conditions}, outputs, subgraph)[protocol.PREDICTION]
 
     def decode(self, latents: Tensor) -> Tensor:
         """latents [B, C, h, w] → images [B, 3, H, W] in [-1, 1]. In pixel space nothing needs a server."""
         if self._images is None:
             return latents.clamp(-1, 1)
-        return self._call(protocol.DECODE, {"latents": latents}, self._images)[protocol.IMAGES]
+        outputs = _shapes(self._images, [side * self._stride for side in latents.shape[2:]])
+        return self._call(protocol.DECODE, {"latents": latents}, outputs)[protocol.IMAGES]
 
     def close(self) -> None:
         """Give shared memory back and hang up; the server goes on."""
@@ -112,14 +115,15 @@ class TritonBackend:
         return {name: torch.cat([answer[name] for answer in answers]) for name in outputs}
 
 
-def _shapes(specs: tuple[TensorSpec, ...]) -> dict[str, Shape]:
-    """Shapes of one row, by name."""
+def _shapes(specs: tuple[TensorSpec, ...], sides: Sequence[int] = ()) -> dict[str, Shape]:
+    """Shapes of one row, by name; `sides` are those that are free."""
     shapes = {}
     for spec in specs:
-        shape = tuple(size for size in spec.shape[1:] if size is not None)
-        if len(shape) != len(spec.shape) - 1:
+        free = [axis for axis, size in enumerate(spec.shape) if size is None and axis > 0]
+        if len(free) not in (0, len(sides)):
             raise BackendError(f"output {spec.name} has no fixed shape", expected="free rows only", found=spec.shape)
-        shapes[spec.name] = shape
+        filled = iter(sides)
+        shapes[spec.name] = tuple(next(filled) if size is None else size for size in spec.shape[1:])
     return shapes
 
 

@@ -231,6 +231,13 @@ def export(
     calibration_data: CalibrationData = None,
     prompts: Prompts = None,
     damping: Damping = "auto",
+    size: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="WxH",
+            help="Size of images besides the model's own, such as 1216x832, where the model can; repeatable.",
+        ),
+    ] = None,
     device: Device = "cpu",
     dtype: Annotated[
         str,
@@ -266,6 +273,7 @@ def export(
         calibration_images=calibration_images,
         calibration_data=calibration_data,
         prompts=prompts,
+        sizes=tuple(size or ()),
         damping=damping,
         device=device,
         dtype=dtype_named(dtype),

@@ -22,6 +22,7 @@ def generate(
     n: Annotated[int, typer.Option("-n", "--n", min=1, help="Images; image j has seed + j.")] = 1,
     steps: Annotated[int | None, typer.Option(min=1, help="Sampler steps. Default: the schedule's.")] = None,
     guidance: Annotated[float | None, typer.Option(min=0, help="Guidance scale. Default: the schedule's.")] = None,
+    size: Annotated[str | None, typer.Option(metavar="WxH", help="One of the bundle's. Default: the model's.")] = None,
     schedule: ScheduleName = None,
     backend: BackendName = "onnxruntime",
     device: Device = "cpu",
@@ -34,13 +35,15 @@ def generate(
     from diffes.engine.request import Limits, Request
     from diffes.errors import InvalidInput
     from diffes.images import grid_png
+    from diffes.sizes import Size
 
     if (label is None) == (prompt is None):
         found = "neither" if label is None else "both"
         raise InvalidInput("label", expected="exactly one of --label and --prompt", found=found)
-    opened = Bundle.open(bundle)
+    opened, wanted = Bundle.open(bundle), None if size is None else Size.read(size)
     request = Request(
-        prompt=opened.wording.prompt(label, prompt, negative_prompt),
+        prompt=opened.wording.prompt(label, prompt, negative_prompt, wanted),
+        size=wanted,
         seed=random.randrange(2**31) if seed is None else seed,
         images=n,
         steps=steps,

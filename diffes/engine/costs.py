@@ -1,4 +1,6 @@
-"""What denoiser calls cost by subgraph and rows: measured before the first request, corrected by what is seen."""
+"""What denoiser calls cost by kind, which is subgraph and size, and rows: measured before the first request, then
+corrected by what is seen.
+"""
 
 from bisect import bisect_left
 from collections.abc import Mapping, Sequence
@@ -15,8 +17,8 @@ class Call(Protocol):
     """What a step needs, as far as its cost goes (scheduling.BatchKey)."""
 
     @property
-    def subgraph(self) -> str:
-        """Its id."""
+    def kind(self) -> str:
+        """The subgraph it runs, and the size of its images."""
 
     def rows(self, images: int, /) -> int:
         """Of a call for so many images."""
@@ -27,7 +29,7 @@ class StepCosts:
     passed between two calls of late, which is the same for many rows as for few. Where nothing is known a call takes as
     long as the last ones did, whatever its rows: company is then taken to cost nothing.
 
-    `measured` are seconds by rows, by subgraph. `buckets` are the row counts that a backend pads a call to; without
+    `measured` are seconds by rows, by kind. `buckets` are the row counts that a backend pads a call to; without
     them a call of any other number of rows is taken to lie between its measured neighbours.
     """
 
@@ -105,7 +107,7 @@ class StepCosts:
     def _remaining_by_table(self, keys: tuple[Call, ...], company: int) -> list[float]:
         sums = [0.0]
         for key in reversed(keys):
-            sums.append(sums[-1] + self._told(key.subgraph, key.rows(company)) / company)
+            sums.append(sums[-1] + self._told(key.kind, key.rows(company)) / company)
         return sums[::-1]
 
 

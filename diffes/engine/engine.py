@@ -173,7 +173,7 @@ class Engine:
 
     def _resolved(self, request: Request, backlog: float) -> tuple[ResolvedRequest, Path]:
         resolved = resolve(request, self.bundle, self.limits, backlog)
-        return resolved, self._path(resolved.schedule, resolved.steps, resolved.guidance != 1)
+        return resolved, self._path(resolved.schedule, resolved.steps, resolved.guidance != 1, resolved.size)
 
     def _ahead(self) -> Ahead:
         waiting = [(job.path.keys, 0) for job in self._queue.waiting() for _ in range(job.request.images)]

@@ -234,7 +234,7 @@ class Loop:
             job.note({move.stage.stage for move in flight.moves if move.image.job is job}, began, seconds, images)
         stages = Counter(move.stage for move in flight.moves)
         gap = None if self._last is None else flight.began.since(self._last)
-        self._costs.observe(key.subgraph, key.rows(images), seconds, gap)
+        self._costs.observe(key.kind, key.rows(images), seconds, gap)
         self._last = flight.ended
         report = StepReport(
             key.subgraph, tuple(stages), images, key.rows(images), seconds, tuple(stages.values()), gap_seconds=gap

@@ -6,6 +6,7 @@ from diffes.bundle import Bundle
 from diffes.engine.scheduling import BatchKey
 from diffes.router import Route, route
 from diffes.sampling import Trajectory
+from diffes.sizes import Size
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,10 +34,23 @@ class Path:
         return tuple(ends[round((place + 1) * (len(ends) + 1) / (wanted + 1)) - 1] for place in range(wanted))
 
 
-def find_path(bundle: Bundle, schedule: str, steps: int, guided: bool) -> Path:
-    """Route `steps` steps of a schedule's sampler; InvalidInput for steps out of the sampler's range."""
+def kind_of(bundle: Bundle, subgraph: str, size: Size) -> str:
+    """What the cost of a step of that subgraph goes by, for images of that size."""
+    return BatchKey(subgraph, False, (), 0.0, _named(bundle, size)).kind
+
+
+def _named(bundle: Bundle, size: Size) -> str:
+    return "" if size == bundle.image_size else str(size)
+
+
+def find_path(bundle: Bundle, schedule: str, steps: int, guided: bool, size: Size | None = None) -> Path:
+    """Route `steps` steps of a schedule's sampler; InvalidInput for steps out of the sampler's range.
+
+    `size` is the images', None the model's own.
+    """
     trajectory = bundle.trajectory(steps, schedule)
     way = route(bundle.schedule(schedule), bundle.subgraph_of, trajectory)
-    shape = bundle.architecture.latent_shape
-    keys = tuple(BatchKey(subgraph, guided, shape, trajectory.clip) for subgraph in way.subgraphs)
+    size = size or bundle.image_size
+    shape, named = bundle.latents_of(size), _named(bundle, size)
+    keys = tuple(BatchKey(subgraph, guided, shape, trajectory.clip, named) for subgraph in way.subgraphs)
     return Path(trajectory, way, keys)

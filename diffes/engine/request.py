@@ -11,6 +11,7 @@ from diffes.engine.shedding import Shedding
 from diffes.errors import InvalidInput
 from diffes.prompts import Prompt
 from diffes.schedule import steered
+from diffes.sizes import Size
 
 MAX_SEED = 2**32 - 1  # torch's CPU generator reads 32 bits: a larger seed would repeat a smaller one's noise
 MAX_IMAGES = 16  # of one request
@@ -52,7 +53,8 @@ class Origin:
 class Request:
     """`images` images of one prompt; image j starts from noise seeded with `seed + j`.
 
-    `steps` and `guidance` default to the schedule's sampler, `schedule` to the bundle's default. `timeout` seconds
+    `steps` and `guidance` default to the schedule's sampler, `schedule` to the bundle's default, `size` to the model's
+    own; of another the prompt has to be told. `timeout` seconds
     after it came it is dropped, or refused at once if the forecast is worse. A `deterministic` request shares no step
     with others, so that its bits depend on it alone. `previews` images are shown on the way, at stages' ends.
     """
@@ -63,6 +65,7 @@ class Request:
     steps: int | None = None
     guidance: float | None = None
     schedule: str | None = None
+    size: Size | None = None
     timeout: float | None = None
     deterministic: bool = False
     previews: int = 0
@@ -105,6 +108,7 @@ class ResolvedRequest:
     steps: int
     guidance: float
     schedule: str
+    size: Size
     timeout: float = inf
     deterministic: bool = False
     previews: int = 0
@@ -163,6 +167,8 @@ def resolve(request: Request, bundle: Bundle, limits: Limits, backlog: float = 0
     guidance = sampler.guidance if request.guidance is None else request.guidance
     if guidance != 0 and not 1 <= guidance <= limits.guidance:
         raise InvalidInput("guidance", expected=f"0, which is none, or 1..{limits.guidance:g}", found=guidance)
+    if request.size is not None and request.size not in bundle.sizes:
+        raise InvalidInput("size", expected=f"one of {', '.join(map(str, bundle.sizes))}", found=str(request.size))
     if request.timeout is not None and not request.timeout > 0:
         raise InvalidInput("timeout_s", expected="more than 0 seconds", found=request.timeout)
     _within("previews", request.previews, 0, MAX_PREVIEWS)
@@ -173,6 +179,7 @@ def resolve(request: Request, bundle: Bundle, limits: Limits, backlog: float = 0
         steps=sampler.steps if request.steps is None else request.steps,
         guidance=steered(guidance),
         schedule=schedule,
+        size=request.size or bundle.image_size,
         timeout=inf if request.timeout is None else request.timeout,
         deterministic=request.deterministic,
         previews=request.previews,

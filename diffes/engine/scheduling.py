@@ -18,6 +18,12 @@ class BatchKey(NamedTuple):
     guided: bool
     shape: tuple[int, ...]  # of one image's latents
     clip: float  # of x0, the sampler's
+    size: str = ""  # of its images, if it is not the model's own
+
+    @property
+    def kind(self) -> str:
+        """What its cost goes by: the subgraph, and the size."""
+        return f"{self.subgraph} at {self.size}" if self.size else self.subgraph
 
     def rows(self, images: int) -> int:
         """Of a call: an image has two, conditional and unconditional, if it is guided."""

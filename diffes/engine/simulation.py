@@ -65,7 +65,7 @@ def simulate(
             continue
         batch = scheduler.choose(running, Situation(now, 0, load))
         batches.append(batch)
-        now += costs.seconds(batch[0].key.subgraph, batch[0].key.rows(len(batch)))
+        now += costs.seconds(batch[0].key.kind, batch[0].key.rows(len(batch)))
         _advance(running, batch, now)
         if forecast is not None:
             _learn(forecast, running)

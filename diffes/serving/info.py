@@ -21,6 +21,7 @@ async def info(_: Request, served: Served) -> Response:
         "labels": list(manifest.labels),
         "texts": list(manifest.texts),
         "image": {"height": height, "width": width},
+        "sizes": [str(size) for size in served.bundle.sizes],
         "schedules": {name: _schedule(served.bundle, name) for name in manifest.schedules},
         "default": manifest.default,
     }

@@ -67,9 +67,9 @@ def _schedule_of(model: str | None) -> str | None:
 
 
 def _require_size(size: str | None, served: Served) -> None:
-    height, width = served.bundle.image_size
-    if size not in (None, "auto", f"{width}x{height}"):
-        raise InvalidInput("size", expected=f"auto or {width}x{height}", found=str(size)[:100])
+    known = list(map(str, served.bundle.sizes))
+    if size not in (None, "auto", *known):
+        raise InvalidInput("size", expected=f"auto or {' or '.join(known)}", found=str(size)[:100])
 
 
 class _Told:
@@ -78,12 +78,12 @@ class _Told:
     def __init__(self, body: ImagesBody, served: Served) -> None:
         self._body = body
         self._bundle_id = served.bundle.id
-        height, width = served.bundle.image_size
+        size = str(served.bundle.image_size) if body.size in (None, "auto") else body.size
         self._form = {
             "background": "opaque",
             "output_format": body.output_format,
             "quality": body.quality or "auto",
-            "size": f"{width}x{height}",
+            "size": size,
         }
 
     def answer(self, result: Result) -> dict[str, Any]:

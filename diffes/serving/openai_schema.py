@@ -9,6 +9,7 @@ from diffes.errors import InvalidInput
 from diffes.images import Format
 from diffes.serving.bodies import Body, Name, between
 from diffes.serving.schema import random_seed
+from diffes.sizes import Size
 from diffes.wording import Wording
 
 
@@ -23,7 +24,7 @@ class ImagesBody(Body):
     )
     model: Name | None = Field(default=None, description="An id of GET /v1/models: the model, or model@schedule.")
     n: int = Field(default=1, json_schema_extra=between(1, MAX_IMAGES), description="Images; image j has seed + j.")
-    size: Name | None = Field(default=None, description='"auto", or the model\'s own WxH.')
+    size: Name | None = Field(default=None, description='"auto", or WIDTHxHEIGHT, one of the bundle\'s.')
     quality: Literal["auto", "standard"] | None = Field(default=None, description="Choose a schedule by `model`.")
     style: None = Field(default=None, description="Not supported.")
     response_format: Literal["b64_json", "url"] | None = Field(
@@ -61,13 +62,15 @@ class ImagesBody(Body):
 
     def request(self, wording: Wording, schedule: str | None, request_id: str) -> Request:
         """What the engine is asked; InvalidInput for a prompt or label that means nothing to the model."""
+        size = None if self.size in (None, "auto") else Size.read(self.size)
         return Request(
-            prompt=wording.prompt(self.class_label, self.prompt, self.negative_prompt),
+            prompt=wording.prompt(self.class_label, self.prompt, self.negative_prompt, size),
             seed=random_seed() if self.seed is None else self.seed,
             images=self.n,
             steps=self.steps,
             guidance=self.guidance,
             schedule=schedule,
+            size=size,
             timeout=self.timeout_s,
             deterministic=self.deterministic,
             previews=self.partial_images,

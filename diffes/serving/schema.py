@@ -10,6 +10,7 @@ from diffes.engine.request import MAX_GUIDANCE, MAX_IMAGES, MAX_PREVIEWS, MAX_SE
 from diffes.errors import InvalidInput
 from diffes.images import png
 from diffes.serving.bodies import Body, Name, between, shown
+from diffes.sizes import Size
 from diffes.wording import Wording
 
 ImageFormat = Literal["png", "json"]
@@ -42,6 +43,7 @@ class GenerateBody(Body):
     guidance: float | None = Field(
         default=None, json_schema_extra=between(0, MAX_GUIDANCE), description="0 or 1: none; default: the schedule's."
     )
+    size: Name | None = Field(default=None, description="WIDTHxHEIGHT, one of the bundle's; default: the model's own.")
     schedule: Name | None = Field(default=None, description="One of the bundle's schedules; default: the bundle's.")
     timeout_s: float | None = Field(
         default=None,
@@ -77,13 +79,15 @@ class GenerateBody(Body):
 
     def request(self, wording: Wording, request_id: str) -> Request:
         """What the engine is asked; InvalidInput for a label or prompt that means nothing to the model."""
+        size = None if self.size is None else Size.read(self.size)
         return Request(
-            prompt=wording.prompt(self.label, self.prompt, self.negative_prompt),
+            prompt=wording.prompt(self.label, self.prompt, self.negative_prompt, size),
             seed=random_seed() if self.seed is None else self.seed,
             images=self.n,
             steps=self.steps,
             guidance=self.guidance,
             schedule=self.schedule,
+            size=size,
             timeout=self.timeout_s,
             deterministic=self.deterministic,
             previews=self.previews,
@@ -124,6 +128,7 @@ class GenerateAnswer(BaseModel):
     label: int | None = Field(default=None, description="Class id, of a model that knows classes.")
     prompt: str | None = Field(default=None, description="The text, of a model that reads texts.")
     negative_prompt: str | None = None
+    size: str
     schedule: str
     shed_from: str | None = Field(description="The default schedule, if a cheaper one stood in for it under load.")
     steps: int
@@ -141,6 +146,7 @@ class GenerateAnswer(BaseModel):
             id=request.id,
             seed=request.seed,
             **dict[str, Any](request.prompt.said),
+            size=str(request.size),
             schedule=request.schedule,
             shed_from=request.shed_from or None,
             steps=request.steps,

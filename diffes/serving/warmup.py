@@ -3,6 +3,7 @@
 import logging
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
+from itertools import product
 from time import perf_counter
 
 import torch
@@ -12,13 +13,14 @@ from diffes.backends.base import Backend
 from diffes.bundle import Bundle
 from diffes.engine.costs import StepCosts
 from diffes.engine.engine import Engine
+from diffes.engine.path import kind_of
 from diffes.engine.request import Limits, Request
 from diffes.engine.timeline import timeline_of
 from diffes.rollout import conditions_of
 
 _TIMED = 3  # calls of a step, after one that is not; the fastest counts, for others were disturbed
 
-Steps = dict[tuple[str, int], Callable[[], Tensor]]  # by subgraph and rows
+Steps = dict[tuple[str, int], Callable[[], Tensor]]  # by kind and rows
 
 logger = logging.getLogger(__name__)
 
@@ -31,15 +33,15 @@ def warm_up(bundle: Bundle, backend: Backend, batch: int, clock: Callable[[], fl
     one = backend.encode(bundle.wording.examples[:1].to(backend.device).wanted)
     for rows in sorted(_conditioned(bundle)):
         backend.condition(torch.zeros(rows), one.repeated(rows).features)
-    for rows in warm_rows(batch, backend.buckets):
-        latents = torch.randn(rows, *bundle.architecture.latent_shape, generator=generator)
+    for rows, size in product(warm_rows(batch, backend.buckets), bundle.sizes):
+        latents = torch.randn(rows, *bundle.latents_of(size), generator=generator)
         conditions = conditions_of(backend, one.repeated(rows), float(bundle.trajectory(1).timesteps[0]))
         for subgraph in bundle.manifest.subgraphs:
             step = partial(backend.denoise, subgraph.id, latents.to(backend.device), conditions)
-            steps[subgraph.id, rows] = step
+            steps[kind_of(bundle, subgraph.id, size), rows] = step
             _took(step, clock)
         backend.decode(latents)
-        logger.info("warm at %d rows after %.1f s", rows, clock() - began)
+        logger.info("warm at %d rows of %s after %.1f s", rows, size, clock() - began)
     seconds = _fastest(steps, clock)
     _rehearse(bundle, backend, batch)
     return StepCosts(seconds, backend.buckets)
@@ -87,7 +89,7 @@ def _powers(most: int) -> Iterator[int]:
 
 
 def _fastest(steps: Steps, clock: Callable[[], float]) -> dict[str, dict[int, float]]:
-    """Seconds by subgraph and rows. All steps in turns: a machine that is slow for a while is so for all of them, and
+    """Seconds by kind and rows. All steps in turns: a machine that is slow for a while is so for all of them, and
     what many rows cost beside few, which every choice depends on, stays true.
     """
     times = [{key: _took(step, clock) for key, step in steps.items()} for _ in range(_TIMED)]

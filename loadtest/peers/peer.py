@@ -65,6 +65,7 @@ class Answer(BaseModel):
     label: int
     prompt: None = None
     negative_prompt: None = None
+    size: str
     schedule: str = "dense"
     shed_from: None = None
     steps: int
@@ -130,6 +131,7 @@ class Peer:
             id=f"img-{uuid4().hex}",
             seed=asked.seed,
             label=asked.label,
+            size=f"{images[0].width}x{images[0].height}",
             steps=steps,
             guidance=guidance,
             bundle=self._settings.model.name,

@@ -121,3 +121,11 @@ def test_plain_calls_convert_and_may_run_in_pieces() -> None:
     assert found.dtype == torch.float32
     assert torch.equal(found, 2 * torch.arange(30.0).view(10, 3))
     assert seen == [4, 4, 2]
+
+
+def test_rows_of_another_shape_are_recorded_apart(steps: RecordedCalls[str], recorder: Counting) -> None:
+    square, wide = inputs(2), inputs(2) | {"latents": torch.ones(2, 3, 4, 6)}
+    for given in (square, wide, square, wide):
+        expected = denoiser(1)(**given)[0]
+        torch.testing.assert_close(steps("wide", given)[0], expected)
+    assert recorder.recorded == 2

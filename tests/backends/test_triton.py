@@ -23,6 +23,7 @@ from diffes.errors import BackendError
 from diffes.pruning.calibration import Calibration
 from diffes.rollout import initial_state, run, seeded_noise
 from diffes.router import route
+from diffes.sizes import Size
 from export.triton import wrap_bundle
 from tests.bundles import export
 from tests.prompting import labelled
@@ -283,3 +284,25 @@ def test_without_the_client_the_extra_is_named(
     monkeypatch.setitem(sys.modules, module, None)
     with pytest.raises(BackendError, match=r"needs Triton's client.*pip install 'diffes\[triton\]'"):
         TritonBackend(tiny_bundle, "127.0.0.1:8001")
+
+
+def test_a_server_makes_what_texts_say_at_every_size(
+    start_triton: Callable[[Path], Server], tiny_sdxl_sized: Bundle, tmp_path: Path
+) -> None:
+    bundle = tiny_sdxl_sized
+    wrap_bundle(bundle, tmp_path / "repository", hosting=HOSTING)
+    served = TritonBackend(bundle, start_triton(tmp_path / "repository").address)
+    here = open_backend("onnxruntime", bundle, "cpu", 1)
+    for size in bundle.sizes:
+        prompts = bundle.wording.prompt(text="a red cat", unwanted="a dog", size=size)
+        rows = prompts.rows(bundle.architecture.prompt_inputs())
+        start = initial_state(bundle.trajectory(2), seeded_noise([1], bundle.latents_of(size)))
+        keys = [bundle.manifest.subgraphs[0].id] * 2
+        images = [
+            backend.decode(run(backend, keys, bundle.trajectory(2), start, rows, 2.0).latents)
+            for backend in (served, here)
+        ]
+        assert Size(*images[0].shape[2:]) == size
+        torch.testing.assert_close(*images, rtol=0, atol=1e-6)
+    for backend in (served, here):
+        backend.close()

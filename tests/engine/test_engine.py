@@ -13,6 +13,7 @@ from diffes.engine.observer import StageOf
 from diffes.engine.request import MAX_SEED, Limits, Request, ResolvedRequest
 from diffes.errors import EngineError, InvalidInput, Overloaded
 from diffes.prompts import Prompt
+from diffes.sizes import Size
 from tests.engine.conftest import STEPS, EngineFactory, MemoryBackend
 from tests.engine.driving import MIXED, TOLERANCE, Recorder, drain, run
 from tests.prompting import of_label
@@ -221,7 +222,7 @@ def test_a_result_says_what_was_asked_and_where_the_time_went(engine_with: Engin
     drain(engine, future)
     result = future.result()
     assert result.request == ResolvedRequest(
-        prompt=of_label(0), seed=3, images=2, steps=STEPS, guidance=1.5, schedule="mixed", id="x"
+        prompt=of_label(0), seed=3, images=2, steps=STEPS, guidance=1.5, schedule="mixed", size=Size(8, 8), id="x"
     )
     stages = result.timings.stages
     assert [(stage.stage, stage.steps, stage.mean_batch) for stage in stages] == [(i, 1, 2.0) for i in range(4)]

@@ -19,19 +19,26 @@ from diffes.pruning.calibration import CalibrationSpec, calibrate
 from diffes.pruning.data import looking_at
 from diffes.rollout import initial_state, run, seeded_noise
 from diffes.schedule import Sampler, executed_steps
+from diffes.serving.warmup import warm_up
+from diffes.sizes import Size
 from export.request import ExportRequest, run_export
 
 STEPS = 20
 GUIDANCE = 5.0
 
 
-def largest_difference(bundle: Bundle, folder: Path, backend: str, text: str, unwanted: str | None) -> float:
+def largest_difference(
+    bundle: Bundle, folder: Path, backend: str, text: str, unwanted: str | None, size: Size | None = None
+) -> float:
     """Of the pixels in [-1, 1] that a dense trajectory of two images gives, to those of diffusers' pipeline."""
+    size = size or bundle.image_size
     pipeline = StableDiffusionXLPipeline.from_pretrained(folder, dtype=torch.float32)
     pipeline.set_progress_bar_config(disable=True)
-    noise = seeded_noise([1, 2], bundle.architecture.latent_shape)
+    noise = seeded_noise([1, 2], bundle.latents_of(size))
     expected = pipeline(
         [text] * 2,
+        height=size.height,
+        width=size.width,
         negative_prompt=None if unwanted is None else [unwanted] * 2,
         num_inference_steps=STEPS,
         guidance_scale=GUIDANCE,
@@ -39,7 +46,7 @@ def largest_difference(bundle: Bundle, folder: Path, backend: str, text: str, un
         output_type="pt",
     ).images
     opened, path = open_backend(backend, bundle), bundle.trajectory(STEPS)
-    prompts = bundle.wording.prompt(text=text, unwanted=unwanted).rows(bundle.architecture.prompt_inputs())
+    prompts = bundle.wording.prompt(text=text, unwanted=unwanted, size=size).rows(bundle.architecture.prompt_inputs())
     keys = [bundle.subgraph_of[bundle.architecture.dense]] * STEPS
     state = run(opened, keys, path, initial_state(path, noise), prompts.in_turn([0, 0]), GUIDANCE)
     found = opened.decode(state.latents)
@@ -126,3 +133,56 @@ def test_images_say_no_text_to_calibrate_on(tiny_sdxl: Checkpoint, tmp_path: Pat
     spec = CalibrationSpec(sampler=Sampler(class_name="DDIMScheduler", steps=1, guidance=2.0), images=2)
     with pytest.raises(InvalidInput, match="images say no text"):
         looking_at(spec, tiny_sdxl, tmp_path)
+
+
+@pytest.mark.parametrize("backend", ["torch", "onnxruntime"])
+@pytest.mark.parametrize("size", [Size(16, 24), Size(32, 16)], ids=str)
+def test_images_of_other_sizes_are_those_of_diffusers_pipeline(
+    tiny_sdxl_sized: Bundle, tiny_sdxl_folder: Path, backend: str, size: Size
+) -> None:
+    assert tiny_sdxl_sized.sizes == (Size(16, 16), Size(16, 24), Size(32, 16))
+    assert largest_difference(tiny_sdxl_sized, tiny_sdxl_folder, backend, "a red cat", None, size) < 1e-5
+
+
+def test_the_engine_serves_mixed_sizes_each_as_if_alone(tiny_sdxl_sized: Bundle) -> None:
+    engine = Engine(tiny_sdxl_sized, open_backend("onnxruntime", tiny_sdxl_sized))
+    engine.start()
+    sizes = [None, Size(16, 24), Size(32, 16), Size(16, 24)]
+    wording = tiny_sdxl_sized.wording
+    asked = [Request(prompt=wording.example(n, size), seed=n, steps=4, size=size) for n, size in enumerate(sizes)]
+    try:
+        alone = [engine.submit(request).result() for request in asked]
+        together = [engine.submit(request) for request in asked]
+        for expected, found in zip(alone, together, strict=True):
+            torch.testing.assert_close(found.result().images, expected.images, rtol=0, atol=1e-5)
+    finally:
+        engine.close(drain=False)
+    assert [result.images.shape[2:] for result in alone] == [(16, 16), (16, 24), (32, 16), (16, 24)]
+    assert [result.request.size for result in alone] == [Size(16, 16), *sizes[1:]]
+
+
+def test_a_size_the_bundle_is_not_for_is_refused(tiny_sdxl_sized: Bundle, tiny_sdxl_bundle: Bundle) -> None:
+    for bundle, known in ((tiny_sdxl_sized, "16x16, 24x16, 16x32"), (tiny_sdxl_bundle, "16x16")):
+        engine = Engine(bundle, open_backend("onnxruntime", bundle))
+        with pytest.raises(InvalidInput, match=f"invalid size: expected one of {known}, found 32x32"):
+            engine.submit(Request(prompt=bundle.wording.example(0), seed=0, size=Size(32, 32)))
+
+
+def test_a_warm_up_measures_every_size(tiny_sdxl_sized: Bundle) -> None:
+    subgraph = tiny_sdxl_sized.manifest.subgraphs[0].id
+    costs = warm_up(tiny_sdxl_sized, open_backend("onnxruntime", tiny_sdxl_sized), 1)
+
+    assert costs.measured.keys() == {subgraph, f"{subgraph} at 24x16", f"{subgraph} at 16x32"}
+
+
+@pytest.mark.parametrize(
+    ("size", "match"), [("10x16", "multiples of 4, found 10x16"), ("16", "WIDTHxHEIGHT"), ("0x16", "WIDTHxHEIGHT")]
+)
+def test_sizes_that_cannot_be_are_refused(tiny_sdxl: Checkpoint, tmp_path: Path, size: str, match: str) -> None:
+    with pytest.raises(InvalidInput, match=match):
+        run_export(ExportRequest(tiny_sdxl.folder, ("dense",), tmp_path / "b", sizes=(size,)))
+
+
+def test_a_model_of_one_size_is_exported_for_no_other(tiny_checkpoint: Checkpoint, tmp_path: Path) -> None:
+    with pytest.raises(InvalidInput, match="8x8: this model makes images of one size"):
+        run_export(ExportRequest(tiny_checkpoint.folder, ("dense",), tmp_path / "b", sizes=("16x16",)))

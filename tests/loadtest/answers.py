@@ -40,6 +40,7 @@ def document(body: dict[str, Any], **other: Any) -> dict[str, Any]:
         id="request-1",
         seed=body["seed"],
         label=body["label"],
+        size="2x2",
         schedule="fast",
         shed_from="dense",
         steps=4,

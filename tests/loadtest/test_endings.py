@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 import diffes.engine.observer as engine
 from diffes.engine.request import Origin, ResolvedRequest, StageTiming, Timings
 from diffes.serving.logs import Formatter, log_ending
+from diffes.sizes import Size
 from loadtest.endings import Ending, read_endings
 from tests.prompting import of_label
 
@@ -42,6 +43,7 @@ def ended(
         steps=4,
         guidance=1.5,
         schedule="fast",
+        size=Size(8, 8),
         id=request_id,
         origin=Origin(client_id=name),
     )

@@ -17,7 +17,7 @@ from tests.quality.conftest import extractor
 __all__ = ["extractor"]
 
 SIZE = 32
-Key = tuple[int, int, int | None]
+Key = tuple[int, int, int | None, str | None]
 
 
 def noise(seed: int, size: int = SIZE) -> Tensor:
@@ -29,7 +29,7 @@ def written(folder: Path, count: int, image: Callable[[int], Tensor] = noise) ->
     folder.mkdir()
     for seed in range(count):
         (folder / f"{seed}.png").write_bytes(png(image(seed)))
-    return {(seed % 10, seed, None): folder / f"{seed}.png" for seed in range(count)}
+    return {(seed % 10, seed, None, None): folder / f"{seed}.png" for seed in range(count)}
 
 
 def compared(tmp_path: Path, extractor: FeatureExtractor, image: Callable[[int], Tensor], count: int = 12) -> Likeness:
@@ -57,7 +57,7 @@ def test_the_more_images_differ_the_farther_they_are(tmp_path: Path, extractor: 
 
 def test_only_images_that_both_made_are_compared(tmp_path: Path, extractor: FeatureExtractor) -> None:
     ours, theirs = written(tmp_path / "a", 20), written(tmp_path / "b", 14)
-    theirs.update({(0, 100 + seed, None): tmp_path / "none.png" for seed in range(9)})
+    theirs.update({(0, 100 + seed, None, None): tmp_path / "none.png" for seed in range(9)})
     found = likeness("dense", ours, theirs, extractor)
     assert found.images == 14
     assert found.frechet == pytest.approx(0, abs=1e-9)
@@ -93,7 +93,7 @@ def test_every_image_of_every_answer_is_known_by_what_it_depends_on() -> None:
         row(4, "failed", digests=("ff",)),
     ]
     assert images_of(rows, Path("images")) == {
-        (3, 5, 10): Path("images/aa.png"),
-        (3, 6, 10): Path("images/bb.png"),
-        (3, 5, None): Path("images/cc.png"),
+        (3, 5, 10, None): Path("images/aa.png"),
+        (3, 6, 10, None): Path("images/bb.png"),
+        (3, 5, None, None): Path("images/cc.png"),
     }

@@ -191,3 +191,12 @@ def test_a_service_that_reads_texts_is_asked_for_them() -> None:
     assert {(each.label, each.text) for each in asked} == {(0, "a cat"), (1, "a dog")}
     assert asked[0].body()["prompt"] == asked[0].text
     assert "label" not in asked[0].body()
+
+
+def test_sizes_are_drawn_in_their_shares() -> None:
+    mix, rng = Mix(sizes={DEFAULT: 1, "24x16": 3}), Random(2)
+    sizes = Counter(mix.draw(rng, LABELS).size for _ in range(DRAWS))
+
+    assert sizes.keys() == {None, "24x16"}
+    assert sizes["24x16"] / DRAWS == pytest.approx(0.75, abs=0.03)
+    assert Asked(label=0, seed=0, size="24x16").body()["size"] == "24x16"

@@ -2,6 +2,7 @@
 
 from diffes.engine.observer import Ending, Outcome
 from diffes.engine.request import Origin, ResolvedRequest, StageTiming, Timings
+from diffes.sizes import Size
 from tests.prompting import of_label
 
 STAGES = (
@@ -19,6 +20,7 @@ def ending(outcome: Outcome = "done", reason: str = "", **origin: object) -> End
         steps=4,
         guidance=1.5,
         schedule="mixed",
+        size=Size(8, 8),
         id="img-1",
         origin=Origin(**origin),  # type: ignore[arg-type]
     )

@@ -103,7 +103,7 @@ def test_a_prompt_names_a_class(client: TestClient) -> None:
         ({"label": 1, "guidance": 21}, "guidance", "expected 0, which is none, or 1..20, found 21"),
         ({"label": 1, "schedule": "fast"}, "schedule", "expected one of mixed, half, found fast"),
         ({"label": 1, "response": "gif"}, "response", "'png' or 'json'"),
-        ({"label": 1, "size": "8x8"}, "size", "expected one of label, prompt, negative_prompt, n,"),
+        ({"label": 1, "colour": "red"}, "colour", "expected one of label, prompt, negative_prompt, n,"),
     ],
 )
 def test_a_wrong_field_is_answered_with_its_name_bound_and_value(

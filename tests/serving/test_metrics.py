@@ -10,6 +10,7 @@ from diffes.engine.observer import Ending, Outcome, StageOf, StepReport
 from diffes.engine.request import ResolvedRequest, Timings
 from diffes.serving.metrics import Metrics, executed_stages
 from diffes.serving.vitals import Vitals
+from diffes.sizes import Size
 from tests.prompting import of_label
 
 
@@ -42,7 +43,9 @@ STAGES = (StageOf("mixed", 1), StageOf("half", 0))
 
 
 def ending(outcome: Outcome, reason: str = "", *, seconds: float = 1.0, steps: int = 0, images: int = 1) -> Ending:
-    request = ResolvedRequest(prompt=of_label(0), seed=0, images=images, steps=4, guidance=1.5, schedule="mixed")
+    request = ResolvedRequest(
+        prompt=of_label(0), seed=0, images=images, steps=4, guidance=1.5, schedule="mixed", size=Size(8, 8)
+    )
     return Ending(request, outcome, Timings(0.0, seconds, ()), steps, reason)
 
 

@@ -124,7 +124,7 @@ def test_an_image_comes_with_previews_its_timeline_and_what_makes_it_again(page:
     assert page.get_by_label("Seed", exact=True).input_value() == seed
     curl = panel.locator(".curl").text_content() or ""
     assert f"{service.url}/generate" in curl
-    assert f'"label":8,"schedule":"mixed","steps":20,"guidance":1.5,"seed":{seed}' in curl
+    assert f'"label":8,"size":"8x8","schedule":"mixed","steps":20,"guidance":1.5,"seed":{seed}' in curl
 
 
 def test_what_is_downloaded_is_the_image_that_the_curl_command_makes(page: Page, tmp_path: Path) -> None:

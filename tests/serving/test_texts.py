@@ -2,8 +2,10 @@
 
 from base64 import b64decode
 from collections.abc import Iterator
+from io import BytesIO
 
 import pytest
+from PIL import Image
 from starlette.testclient import TestClient
 
 from diffes.backends import open_backend
@@ -13,9 +15,9 @@ from tests.serving.conftest import Warm
 
 
 @pytest.fixture(scope="module")
-def texts(tiny_sdxl_bundle: Bundle) -> Iterator[TestClient]:
+def texts(tiny_sdxl_sized: Bundle) -> Iterator[TestClient]:
     """In front of the tiny text-to-image model."""
-    runtime = Warm(tiny_sdxl_bundle, open_backend("onnxruntime", tiny_sdxl_bundle))
+    runtime = Warm(tiny_sdxl_sized, open_backend("onnxruntime", tiny_sdxl_sized))
     runtime.engine.start()
     with TestClient(create_app(lambda: runtime)) as client:
         yield client
@@ -66,7 +68,29 @@ def test_what_can_be_asked_for_are_texts(texts: TestClient) -> None:
     told = texts.get("/v1/info").json()
 
     assert told["labels"] == []
+    assert told["sizes"] == ["16x16", "24x16", "16x32"]
     assert told["texts"] == ["a red cat", "a dog", "two birds on a roof", "nothing"]
+
+
+def test_images_are_of_the_size_that_was_asked_for(texts: TestClient) -> None:
+    native = texts.post("/generate", json={**ASKED, "size": "24x16"}).json()
+    openai = texts.post("/v1/images/generations", json={"prompt": "a red cat", "seed": 3, "steps": 2, "size": "24x16"})
+
+    assert native["size"] == openai.json()["size"] == "24x16"
+    assert native["images"][0] == openai.json()["data"][0]["b64_json"]
+    assert Image.open(BytesIO(b64decode(native["images"][0]))).size == (24, 16)
+    assert texts.post("/generate", json=ASKED).json()["size"] == "16x16"
+
+
+@pytest.mark.parametrize("size", ["32x32", "16", "16X16", "-1x2", "1e1x16"])
+def test_other_sizes_are_refused_by_name(texts: TestClient, size: str) -> None:
+    answers = [
+        texts.post("/generate", json={**ASKED, "size": size}),
+        texts.post("/v1/images/generations", json={"prompt": "a cat", "size": size}),
+    ]
+
+    assert [answer.status_code for answer in answers] == [422, 400]
+    assert [answer.json()["error"]["param"] for answer in answers] == ["size", "size"]
 
 
 def test_a_negative_prompt_means_nothing_to_a_model_that_knows_classes(client: TestClient) -> None:

@@ -12,7 +12,7 @@ from pathlib import Path
 from diffes.backends.buckets import DECODED
 from diffes.blob import Entry
 from diffes.bundle import Bundle
-from diffes.errors import InvalidInput
+from diffes.errors import BundleError, InvalidInput
 from diffes.graphs import read_graph, tensor_specs
 from diffes.manifest import Graph
 
@@ -62,7 +62,14 @@ def batches_from(text: str | None) -> tuple[int, ...]:
 
 
 def engine_specs(bundle: Bundle, batches: tuple[int, ...] = BATCHES) -> tuple[EngineSpec, ...]:
-    """One engine a network of the bundle; BundleError if a graph has no network."""
+    """One engine a network of the bundle; BundleError if a graph has no network, or the bundle several sizes."""
+    if bundle.manifest.sizes:
+        raise BundleError(
+            "TensorRT engines are built for images of one size",
+            expected=f"a bundle of {bundle.image_size} alone",
+            found=", ".join(map(str, bundle.sizes)),
+            remedy="Export it without --size, or serve it with --backend torch or onnxruntime.",
+        )
     graphs: dict[str, list[Graph]] = {}
     for graph in bundle.manifest.graphs:
         graphs.setdefault(bundle.network(graph).file, []).append(graph)

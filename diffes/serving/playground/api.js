@@ -97,9 +97,9 @@ async function infoWhenReady(tell) {
 
 /** The command that makes an image again. */
 function curlFor(result, file) {
-  const { label, prompt, negative_prompt, schedule, steps, guidance, seed } = result;
+  const { label, prompt, negative_prompt, size, schedule, steps, guidance, seed } = result;
   const subject = prompt === null ? { label } : { prompt, negative_prompt: negative_prompt ?? undefined };
-  const body = JSON.stringify({ ...subject, schedule, steps, guidance, seed });
+  const body = JSON.stringify({ ...subject, size, schedule, steps, guidance, seed });
   const quoted = (text) => `'${text.replaceAll("'", "'\\''")}'`;
   const key = apiKey ? ` -H "Authorization: Bearer $DIFFES_API_KEY"` : "";
   return `curl ${quoted(new URL("generate", location.href).href)}${key} -d ${quoted(body)} -o ${quoted(file)}`;

@@ -100,10 +100,11 @@ class Panel {
   }
 
   showFacts(subject) {
-    const { prompt, negative_prompt, seed, schedule, steps, guidance, bundle, timings } = this.result;
+    const { prompt, negative_prompt, size, seed, schedule, steps, guidance, bundle, timings } = this.result;
     const facts = {
       [prompt === null ? "Class" : "Prompt"]: subject,
       ...(negative_prompt === null ? {} : { "Negative prompt": negative_prompt }),
+      Size: size,
       Seed: seed,
       Schedule: schedule,
       Sampling: `${steps} steps, guidance ${guidance}`,

@@ -54,6 +54,7 @@ function asked() {
   return {
     [subject]: subject === "label" ? Number(fields.label.value) : fields.prompt.value,
     negative_prompt: (readsTexts() && fields.negative_prompt.value) || undefined,
+    size: info.sizes.length > 1 ? fields.size.value : undefined,
     schedule: fields.schedule.value,
     steps: numberIn(fields.steps),
     guidance: numberIn(fields.guidance),
@@ -199,6 +200,8 @@ function fillForm() {
   const options = info.labels.map((label, id) => element("option", { text: label, value: id }));
   fields.label.replaceChildren(...options);
   fillTexts();
+  fields.size.replaceChildren(...info.sizes.map((size) => element("option", { text: size, value: size })));
+  byId("sizes").hidden = info.sizes.length < 2;
   fields.schedule.replaceChildren(...Object.keys(info.schedules).map((name) => element("option", { text: name, value: name })));
   fields.schedule.value = info.default;
   byId("served").textContent = `${info.model} on ${info.backend}, bundle ${info.bundle}`;
