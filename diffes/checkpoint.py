@@ -48,6 +48,13 @@ class Checkpoint:
         `texts` is a file of one text a line, for a model that reads them; without one the folder's own prompts.txt is
         read, and without that the texts that Diffes ships.
         """
+        if folder.is_file():
+            raise CheckpointError(
+                f"{folder} is a file",
+                expected="a model folder in diffusers layout",
+                found=f"a {folder.suffix or 'nameless'} file",
+                remedy=f"Unpack it first: diffes unpack {folder} --out FOLDER.",
+            )
         index = read_json(folder / "model_index.json", "a diffusers model folder")
         denoiser = folder / ("unet" if "unet" in index else "transformer")
         config = read_json(denoiser / "config.json", "the denoiser's config")

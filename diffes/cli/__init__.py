@@ -4,12 +4,12 @@ import sys
 
 from rich.markup import escape
 
-from diffes.cli import bench, engines, load, measure, offline, online, report
+from diffes.cli import bench, engines, load, measure, offline, online, report, unpack
 from diffes.cli.app import app
 from diffes.cli.progress import console
 from diffes.errors import DiffesError, InvalidInput, LoadTestError
 
-__all__ = ["app", "bench", "engines", "load", "main", "measure", "offline", "online", "report"]
+__all__ = ["app", "bench", "engines", "load", "main", "measure", "offline", "online", "report", "unpack"]
 
 
 def main() -> None:

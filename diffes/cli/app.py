@@ -8,6 +8,7 @@ from typer.core import TyperGroup
 from diffes import __version__
 
 ORDER = (
+    "unpack",
     "search",
     "report",
     "export",
