@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -65,7 +65,7 @@ class Checkpoint:
         text_folders = _text_folders(folder, index)
         config = {**config, **_told_by(text_folders, index)}
         architecture = architecture_for(class_name, config)
-        _require_told(class_name, architecture, index)
+        _require_told(class_name, architecture, [str(index[each.name][1]) for each in text_folders])
         reads = architecture.texts is not None
         if texts is not None and not reads:
             raise CheckpointError(f"{class_name} reads no texts", expected="no file of them", found=texts)
@@ -176,14 +176,13 @@ def _told_by(text_folders: tuple[Path, ...], index: Mapping[str, Any]) -> dict[s
     return {"text_encoders": encoders, **told}
 
 
-def _require_told(class_name: str, architecture: Architecture, index: Mapping[str, Any]) -> None:
+def _require_told(class_name: str, architecture: Architecture, encoders: Sequence[str]) -> None:
     """CheckpointError for a family whose text encoders cannot be run."""
     if architecture.texts is None and "labels" not in architecture.prompt_inputs():
-        found = [str(index[name][1]) for name in ("text_encoder", "text_encoder_2") if _has(index, name)]
         raise CheckpointError(
             f"{class_name} reads texts, and Diffes cannot run what encodes them here",
             expected="a U-Net with CLIPTextModel and CLIPTextModelWithProjection, or a family that knows classes",
-            found=", ".join(found) or "none",
+            found=", ".join(encoders) or "none",
         )
 
 

@@ -63,7 +63,7 @@ class Prompt:
 
     def rows(self, inputs: Mapping[str, RowSpec]) -> Prompts:
         """As one row of each of a family's inputs."""
-        return Prompts(_row(self.wanted, inputs), _row(self.unwanted, inputs))
+        return rows_of([self], inputs)
 
 
 @dataclass(frozen=True)
@@ -99,8 +99,13 @@ def repeated(rows: Rows, times: int) -> Rows:
     return {name: t.unsqueeze(1).expand(-1, times, *t.shape[1:]).flatten(0, 1) for name, t in rows.items()}
 
 
-def _row(numbers: Mapping[str, Numbers], inputs: Mapping[str, RowSpec]) -> Rows:
-    return {name: torch.tensor([numbers[name]], dtype=spec.dtype) for name, spec in inputs.items()}
+def rows_of(prompts: Sequence[Prompt], inputs: Mapping[str, RowSpec]) -> Prompts:
+    """Prompts as rows of each of a family's inputs."""
+
+    def side(numbers: Sequence[Mapping[str, Numbers]]) -> Rows:
+        return {name: torch.tensor([each[name] for each in numbers], dtype=of.dtype) for name, of in inputs.items()}
+
+    return Prompts(side([prompt.wanted for prompt in prompts]), side([prompt.unwanted for prompt in prompts]))
 
 
 def _picked(rows: Rows, which: slice | Tensor) -> Rows:

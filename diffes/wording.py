@@ -1,16 +1,14 @@
 """From what callers say to prompts: how a model's callers tell it what to show."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, Protocol, cast
 
-import torch
-
 from diffes.architectures import Architecture
 from diffes.errors import InvalidInput
 from diffes.labels import label_in, label_of
-from diffes.prompts import Numbers, Prompt, Prompts, Rows, RowSpec
+from diffes.prompts import Numbers, Prompt, Prompts, Rows, rows_of
 from diffes.sizes import Size
 from diffes.tokens import Tokenizer, tokens_of
 
@@ -90,11 +88,7 @@ class Texts:
     @cached_property
     def examples(self) -> Prompts:
         """The texts, guidance leading away from none."""
-        prompts = [self.prompt(text=text) for text in self.names]
-        inputs = self.architecture.prompt_inputs()
-        return Prompts(
-            _rows([prompt.wanted for prompt in prompts], inputs), _rows([prompt.unwanted for prompt in prompts], inputs)
-        )
+        return rows_of([self.prompt(text=text) for text in self.names], self.architecture.prompt_inputs())
 
     def example(self, number: int, size: Size | None = None) -> Prompt:
         """Of a text in turn."""
@@ -134,10 +128,6 @@ def _named(text: str, names: Sequence[str]) -> int | None:
         return label_in(text, names)
     except InvalidInput:
         return None
-
-
-def _rows(prompts: Sequence[Mapping[str, Numbers]], inputs: Mapping[str, RowSpec]) -> Rows:
-    return {name: torch.tensor([prompt[name] for prompt in prompts], dtype=spec.dtype) for name, spec in inputs.items()}
 
 
 def _numbers(rows: Rows, row: int) -> dict[str, Numbers]:

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from cifar10 import CLASSES, Split, to_unit_range
+from cifar10 import CLASSES, Split, load_split, to_unit_range
 from cifar10_dit import SAMPLER, TIMESTEPS, build_model, save_diffusers
 from diffusers import DDIMScheduler
 from diffusers.utils import SAFETENSORS_WEIGHTS_NAME
@@ -75,7 +75,7 @@ def main() -> None:
     options = arguments(__doc__, "cifar10-dit", batch=512, minutes=20.0).parse_args()
     recipe = Recipe(options.minutes, options.steps, options.batch, options.seed)
     with Peers.gathered() as peers:
-        run(options, recipe, LabelledImages(), peers)
+        run(options, recipe, LabelledImages(), peers, load_split(options.data, "train"))
 
 
 if __name__ == "__main__":

@@ -191,15 +191,15 @@ def main() -> None:
     parser.add_argument("--vae-steps", type=int, help="train the VAE this many steps instead of its part of the time")
     options = parser.parse_args()
     with Peers.gathered() as peers:
-        autoencoder = _autoencoder(options, peers)
-        device = peers.device(options.device)
         data = load_split(options.data, "train")
+        autoencoder = _autoencoder(options, peers, data)
+        device = peers.device(options.device)
         task = CaptionedImages(data, scaled(autoencoder, data, device), device)
         minutes = options.minutes * (1 - VAE_PART)
-        run(options, Recipe(minutes, options.steps, options.batch, options.seed), task, peers)
+        run(options, Recipe(minutes, options.steps, options.batch, options.seed), task, peers, data)
 
 
-def _autoencoder(options: argparse.Namespace, peers: Peers) -> Any:
+def _autoencoder(options: argparse.Namespace, peers: Peers, data: Split) -> Any:
     """The VAE, trained now if it has not been."""
     if options.start_from:
         return AutoencoderKL.from_pretrained(options.start_from / "vae").float()
@@ -209,7 +209,7 @@ def _autoencoder(options: argparse.Namespace, peers: Peers) -> Any:
         own.pause_after_steps, own.compile = None, False
         batch = min(options.batch, 256)
         recipe = Recipe(options.minutes * VAE_PART, options.vae_steps, batch, options.seed, ema=0.999)
-        run(own, recipe, Autoencoding(), peers)
+        run(own, recipe, Autoencoding(), peers, data)
         peers.meet()
     vae = build_autoencoder()
     vae.load_state_dict(load_file(folder / AUTOENCODER))

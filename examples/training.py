@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 import torch
-from cifar10 import Clock, Journal, Split, load_split, replacing
+from cifar10 import Clock, Journal, Split, replacing
 from peers import Peers
 from rich.console import Console
 from torch import Tensor, nn
@@ -218,8 +218,8 @@ def train(trainer: Trainer, data: Split, clock: Clock, options: argparse.Namespa
     return True
 
 
-def run(options: argparse.Namespace, recipe: Recipe, task: Task, peers: Peers) -> bool:
-    """Trains as one of `peers`; the first of them leaves checkpoint, log and the finished model. Whether it is done."""
+def run(options: argparse.Namespace, recipe: Recipe, task: Task, peers: Peers, data: Split) -> None:
+    """Trains as one of `peers`; the first of them leaves checkpoint, log and the finished model."""
     device = placed(options, peers)
     checkpoint = options.work / CHECKPOINT
     if checkpoint.exists() and not options.resume:
@@ -231,7 +231,7 @@ def run(options: argparse.Namespace, recipe: Recipe, task: Task, peers: Peers) -
     seconds = trainer.load(checkpoint) if resumed else 0.0
     if options.start_from and not resumed:
         trainer.start_from(options.start_from)
-    data = load_split(options.data, "train").to(device)
+    data = data.to(device)
     if len(data) < recipe.batch:
         raise SystemExit(f"Expected a batch of at most {len(data)} images, found {recipe.batch}.")
     size = sum(weight.numel() for weight in trainer.weights) / 1e6
@@ -243,7 +243,6 @@ def run(options: argparse.Namespace, recipe: Recipe, task: Task, peers: Peers) -
     if done:
         trainer.export(options.out)
     options.console.print(f"{trainer.step} steps in {clock.seconds:.0f} s")
-    return done
 
 
 def placed(options: argparse.Namespace, peers: Peers) -> torch.device:

@@ -30,7 +30,8 @@ def warm_up(bundle: Bundle, backend: Backend, batch: int, clock: Callable[[], fl
     began = clock()
     steps: Steps = {}
     generator = torch.Generator().manual_seed(0)
-    one = backend.encode(bundle.wording.examples[:1].to(backend.device).wanted)
+    prompt = bundle.wording.example(0).rows(bundle.architecture.prompt_inputs())
+    one = backend.encode(prompt.to(backend.device).wanted)
     for rows in sorted(_conditioned(bundle)):
         backend.condition(torch.zeros(rows), one.repeated(rows).features)
     for rows, size in product(warm_rows(batch, backend.buckets), bundle.sizes):

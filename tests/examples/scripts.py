@@ -19,6 +19,12 @@ class Done(NamedTuple):
     output: str
 
 
+def train(script: str, data: Path, folder: Path, *more: object) -> str | int | None:
+    """How a training of few steps ended that leaves its model in folder/out."""
+    places = ("--data", data, "--out", folder / "out", "--work", folder / "work")
+    return run(script, *places, "--device", "cpu", "--no-compile", "--steps", 3, *more).error
+
+
 def run(script: str, *arguments: object) -> Done:
     """Runs `script`, a path in the repository, with `arguments`."""
     path = ROOT / script

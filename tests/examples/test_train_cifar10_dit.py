@@ -11,19 +11,15 @@ from diffusers.models.transformers.dit_transformer_2d import DiTTransformer2DMod
 from diffusers.schedulers.scheduling_ddim import DDIMScheduler
 from safetensors.torch import load_file
 
-from tests.examples.scripts import ROOT, run
+from tests.examples import scripts
+from tests.examples.scripts import ROOT
 
 SCRIPT = "examples/train_cifar10_dit.py"
 WEIGHTS = "transformer/diffusion_pytorch_model.safetensors"
 
 
 def train(data: Path, folder: Path, *more: object, batch: int = 2) -> str | int | None:
-    done = run(
-        SCRIPT,
-        *("--data", data, "--out", folder / "out", "--work", folder / "work"),
-        *("--device", "cpu", "--no-compile", "--steps", 3, "--batch", batch, *more),
-    )
-    return done.error
+    return scripts.train(SCRIPT, data, folder, "--batch", batch, *more)
 
 
 @pytest.fixture(scope="module")

@@ -8,19 +8,15 @@ from diffusers import StableDiffusionXLPipeline
 from safetensors.torch import load_file
 
 from diffes.checkpoint import Checkpoint
-from tests.examples.scripts import ROOT, run
+from tests.examples import scripts
+from tests.examples.scripts import ROOT
 
 SCRIPT = "examples/train_tiny_sdxl.py"
 WEIGHTS = ("unet/diffusion_pytorch_model", "text_encoder/model", "text_encoder_2/model", "vae/diffusion_pytorch_model")
 
 
 def train(data: Path, folder: Path, *more: object) -> str | int | None:
-    done = run(
-        SCRIPT,
-        *("--data", data, "--out", folder / "out", "--work", folder / "work"),
-        *("--device", "cpu", "--no-compile", "--steps", 3, "--vae-steps", 2, "--batch", 2, *more),
-    )
-    return done.error
+    return scripts.train(SCRIPT, data, folder, "--vae-steps", 2, "--batch", 2, *more)
 
 
 @pytest.fixture(scope="module")
