@@ -26,7 +26,8 @@ Inputs = dict[str, Tensor]
 
 @dataclass(frozen=True)
 class Piece:
-    """A module to be written as `file`. Pieces of equal `topology` differ in their weights and these' sizes only.
+    """A module to be written as `file`. Pieces of equal `topology` differ in which weights they have of those that
+    `whole` has, and in these' sizes: its trace serves them all. Without `whole`, the module is whole.
 
     Sides of latents are free in multiples of `sides`, if that is given; then inputs of other rows are of other sizes.
     `free` names the leading axes of weights that levels cut; axes of one name are of one size.
@@ -40,6 +41,12 @@ class Piece:
     topology: Hashable
     free: Mapping[str, str] = field(default_factory=dict)
     sides: int | None = None
+    whole: Callable[[], nn.Module] | None = None
+
+    @property
+    def traced(self) -> nn.Module:
+        """What is traced for all of this topology."""
+        return self.module if self.whole is None else self.whole()
 
 
 def subgraph_id(plan: StagePlan) -> str:
@@ -63,8 +70,9 @@ def denoiser_piece(model: PrunedModel, plan: StagePlan, weights: Weights, *, siz
         inputs=inputs,
         outputs=("prediction",),
         prefixes=weights.add_prefixes(prefixes, model.tensors),
-        topology=("denoise", model.architecture, model.dtype, tuple(prefixes), sides),
+        topology=("denoise", model.architecture, model.dtype, model.has_factors, sides),
         sides=sides,
+        whole=model.whole_denoiser,
         free={f"{WEIGHTS}{name}": axis for name, axis in free_axes(model.architecture, model.tensors).items()},
     )
 

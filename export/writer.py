@@ -8,11 +8,12 @@ import onnx
 from diffes.blob import Blob, Entry
 from diffes.files import sha256_of
 from diffes.graphs import tensor_specs
-from diffes.manifest import Graph
+from diffes.manifest import WEIGHTS, Graph
 from export import contrib
 from export.pieces import Piece
 from export.placement import place
 from export.rewrite import merge_equal_nodes, use_stored_layouts
+from export.thinning import thinned
 from export.trace import TRACED_ROWS, trace
 from export.verify import verify_graph
 
@@ -41,28 +42,36 @@ def write_graphs(
     return graphs, worst if verify else None
 
 
-# by topology; a trace takes seconds and holds no weights
+# by topology; a trace takes seconds, of a large model minutes, and holds no weights
 _traces: dict[Hashable, onnx.ModelProto] = {}
 _templates: dict[Hashable, onnx.ModelProto] = {}
 
 
 def traced(piece: Piece) -> onnx.ModelProto:
-    """The graph of all pieces of this topology, in ONNX's own operators; not to be changed."""
+    """The piece's graph, in ONNX's own operators."""
     if piece.topology not in _traces:
-        model = trace(piece.module, piece.inputs(TRACED_ROWS), piece.outputs, sides=piece.sides)
+        model = trace(piece.traced, piece.inputs(TRACED_ROWS), piece.outputs, sides=piece.sides)
         merge_equal_nodes(model)
         _traces[piece.topology] = model
-    return _traces[piece.topology]
+    return _cut(_traces[piece.topology], piece)
 
 
 def _template(piece: Piece) -> onnx.ModelProto:
     """The same in ONNX Runtime's operators, which read weights as they are stored."""
     if piece.topology not in _templates:
-        model = trace(piece.module, piece.inputs(TRACED_ROWS), piece.outputs, contrib, piece.sides)
+        model = trace(piece.traced, piece.inputs(TRACED_ROWS), piece.outputs, contrib, piece.sides)
         use_stored_layouts(model)
         merge_equal_nodes(model)
         _templates[piece.topology] = model
-    return _templates[piece.topology]
+    return _cut(_templates[piece.topology], piece)
+
+
+def _cut(graph: onnx.ModelProto, piece: Piece) -> onnx.ModelProto:
+    """The graph of a whole, cut to what the piece has of its weights."""
+    if piece.whole is None:
+        return graph
+    weights = {tensor.name for tensor in graph.graph.initializer if tensor.name.startswith(WEIGHTS)}
+    return thinned(graph, weights.difference(piece.prefixes))
 
 
 def _write(folder: Path, piece: Piece, entries: Mapping[str, Entry]) -> Graph:

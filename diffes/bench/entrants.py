@@ -90,10 +90,19 @@ def peer_entrants(bundle: Bundle, plans: dict[str, StagePlan], name: str, device
 
     def ready(inputs: Inputs) -> Callable[[], object]:
         latents = inputs.latents.to(bundle.dtype)
-        others = architecture.diffusers_inputs(inputs.timesteps, inputs.states)
+        states = {
+            name: value.to(bundle.dtype) if value.is_floating_point() else value
+            for name, value in inputs.states.items()
+        }
+        others = architecture.diffusers_inputs(inputs.timesteps, states)
         return _without_gradients(lambda: run(latents, **others))
 
     return [Entrant(name, "dense", architecture.dense, ready)]
+
+
+def _in_type(rows: Rows, dtype: torch.dtype) -> dict[str, Tensor]:
+    """What is no count or label in the type that the model calculates in."""
+    return {name: value.to(dtype) if value.is_floating_point() else value for name, value in rows.items()}
 
 
 def _diffusers_model(bundle: Bundle, device: torch.device, dtype: torch.dtype) -> nn.Module:

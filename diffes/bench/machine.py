@@ -33,14 +33,15 @@ class Machine:
         return cls(
             device=hardware_name(str(device)),
             platform=platform.platform(),
-            versions=_versions(),
+            versions=versions(),
             threads=torch.get_num_threads(),
             peak_tflops=_product(device, DTYPES[dtype]),
             peak_bandwidth=_copy(device),
         )
 
 
-def _versions() -> dict[str, str]:
+def versions() -> dict[str, str]:
+    """Of everything that figures depend on."""
     found = {name: version(name) for name in ("diffusers", "torch", "triton", "onnxruntime-gpu") if _installed(name)}
     return {"python": platform.python_version(), **found, "cuda": torch.version.cuda or "none"}
 

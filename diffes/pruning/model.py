@@ -99,6 +99,23 @@ class PrunedModel:
                 self._denoisers.popitem(last=False)
         return self._denoisers[plan]
 
+    @property
+    def has_factors(self) -> bool:
+        """Whether pruned layers add what low-rank factors make of their entry."""
+        return self._mode.kind == "low-rank"
+
+    def whole_denoiser(self) -> nn.Module:
+        """A denoiser that has all that any plan's has: every layer, and its factors if pruned ones have some.
+
+        What it predicts means nothing, for these hold no numbers.
+        """
+        dense, rank = self.architecture.dense, self._mode.rank
+        weights = {name: prefix.of(self.tensors) for name, prefix in self.prefixes(dense).items()}
+        for layer in self.architecture.layers if self.has_factors else ():
+            weights[layer.left] = torch.empty(layer.entry, rank, device=self.device, dtype=self.dtype)
+            weights[layer.right] = torch.empty(rank, layer.outputs, device=self.device, dtype=self.dtype)
+        return self.architecture.denoiser(dense, weights).eval()
+
     def condition_module(self) -> nn.Module:
         """The condition on the model's own tensors."""
         return self._conditioning.module

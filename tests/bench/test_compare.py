@@ -1,5 +1,6 @@
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
+from pathlib import Path
 
 import pytest
 import torch
@@ -8,8 +9,12 @@ from torch import Tensor
 from diffes.bench.compare import Comparison, compare
 from diffes.bench.entrants import PEERS, Entrant, Inputs, backend_entrants, peer_entrants
 from diffes.bundle import Bundle
+from diffes.checkpoint import Checkpoint
 from diffes.errors import InvalidInput
+from diffes.presets import dense_schedule
 from diffes.schedule import StagePlan
+from export.job import export_bundle
+from tests.bundles import SAMPLER
 
 CPU = torch.device("cpu")
 
@@ -75,6 +80,15 @@ def test_a_copy_computes_what_the_shared_weights_do(tiny_bundle: Bundle, monkeyp
     ours = backend_entrants(tiny_bundle, plans, "torch", "cpu")
     for entrant, copy in zip(ours, peer_entrants(tiny_bundle, plans, "copies", "cpu"), strict=True):
         torch.testing.assert_close(copy.step(inputs)(), entrant.step(inputs)())
+
+
+def test_a_peer_takes_its_prompts_in_the_bundles_type(tiny_sdxl: Checkpoint, tmp_path: Path) -> None:
+    schedules = {"dense": dense_schedule(tiny_sdxl, SAMPLER)}
+    bundle = export_bundle(tiny_sdxl, schedules, "dense", None, tmp_path / "b", dtype="bfloat16", verify=False)
+    (peer,) = peer_entrants(bundle, {"dense": bundle.architecture.dense}, "diffusers", "cpu")
+    predicted = peer.step(Inputs.of(bundle.architecture, 2, CPU))()[0]  # type: ignore[index]
+    assert predicted.dtype == torch.bfloat16
+    assert predicted.shape == (2, *bundle.architecture.latent_shape)
 
 
 def test_an_unknown_peer_is_refused(tiny_bundle: Bundle) -> None:
