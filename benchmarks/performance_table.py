@@ -3,7 +3,8 @@
     python benchmarks/performance_table.py            # --check: only say whether the tables are what the results give
 
 Reads what `diffes bench compare` left in benchmarks/results/performance/NAME.json, whose table stands at NAME, and what
-`diffes bench memory` left in benchmarks/results/memory/, all in one table at memory. What images_per_second.py left in
+`diffes bench memory` left in benchmarks/results/memory/, all in one table at memory; what exporting.py left in
+benchmarks/results/exporting/, likewise at exporting. What images_per_second.py left in
 benchmarks/results/images/NAME.json stands at images_NAME; what serving_load.py left in benchmarks/results/serving/ at
 serving_NAME, load by load, at capacity_NAME, scheduler by scheduler, at deadlines_NAME, if callers did not wait any
 longer, and at simulated_NAME, by simulation; what engine_gap.py left in benchmarks/results/serving_gap/ at gap_NAME;
@@ -27,10 +28,12 @@ from tables import MISSING, markdown, quartiles, versions_of, write_tables
 
 from loadtest.result import Result
 
+_HEADLINES = {"gpu": "h200_bfloat16", "gpu_sdxl": "sdxl_h200_bfloat16"}  # what the README shows, by place
 _PEERS = ("diffusers-compiled", "diffusers")  # the first one there is compared with
 _FOLDERS = {
     "results": "performance",
     "memory": "memory",
+    "exporting": "exporting",
     "images": "images",
     "serving": "serving",
     "gaps": "serving_gap",
@@ -119,6 +122,37 @@ def memory_table(reports: Sequence[dict[str, Any]]) -> str:
     return f"{markdown(['what', 'MB', 'times dense'], rows)}\n\n{conditions}"
 
 
+def exporting_table(written: Sequence[dict[str, Any]]) -> str:
+    """A run a row: minutes, what host memory, and what the bundle weighs."""
+    heads = [
+        "host",
+        "graphs run as well",
+        "minutes",
+        "memory",
+        "with mapped pages",
+        "all stages' weights",
+        "graphs, MB",
+    ]
+    rows = [
+        [
+            "{device}, {threads} threads, torch {versions[torch]}".format(**run["machine"]),
+            "yes" if run["verified"] else "no",
+            f"{run['seconds'] / 60:.1f}",
+            f"{run['anonymous'] / run['model_bytes']:.2f} x the model",
+            f"{run['resident'] / run['model_bytes']:.2f} x",
+            f"{run['resident_bytes'] / run['dense_bytes']:.3f} x dense",
+            f"{run['graph_bytes'] / 1e6:.1f}",
+        ]
+        for run in written
+    ]
+    first = written[0]
+    conditions = (
+        f"{first['model']}, random weights, {first['dtype']}, {first['model_bytes'] / 1e9:.2f} GB; {first['stages']}"
+        f" stages of {first['subgraphs']} plans. Memory is the most that was held at once, torch's own included."
+    )
+    return f"{markdown(heads, rows)}\n\n{conditions}"
+
+
 def images_table(result: dict[str, Any]) -> str:
     """Images per second by run and number made at once, and how many times diffusers' that is, turn by turn."""
     seconds = {(run["name"], run["images"]): np.array(run["seconds"]) for run in result["runs"]}
@@ -202,6 +236,8 @@ def tables_of(options: argparse.Namespace) -> dict[str, str]:
     tables = _each(options.results, comparison_table, "")
     reports = [json.loads(path.read_text()) for path in sorted(options.memory.glob("*.json"), reverse=True)]
     tables |= {"memory": memory_table(reports)} if reports else {}
+    written = [json.loads(path.read_text()) for path in sorted(options.exporting.glob("*.json"), reverse=True)]
+    tables |= {"exporting": exporting_table(written)} if written else {}
     tables |= _each(options.images, images_table, "images_")
     for table, prefix in ((serving_table, "serving_"), (capacity_table, "capacity_")):
         tables |= _each(options.serving, table, prefix)
@@ -230,13 +266,12 @@ def main() -> None:
         parser.add_argument(f"--{option}", type=Path, default=Path("benchmarks/results") / folder)
     parser.add_argument("--document", type=Path, default=Path("docs/performance.md"))
     parser.add_argument("--readme", type=Path, default=Path("README.md"))
-    parser.add_argument("--headline", default="h200_bfloat16", help="the result that the README shows")
     parser.add_argument("--check", action="store_true")
     options = parser.parse_args()
     write_tables(options.document, tables_of(options), check=options.check)
-    headline = options.results / f"{options.headline}.json"
-    if headline.exists():
-        write_tables(options.readme, {"gpu": headline_table(json.loads(headline.read_text()))}, check=options.check)
+    results = {place: options.results / f"{name}.json" for place, name in _HEADLINES.items()}
+    tables = {place: headline_table(json.loads(path.read_text())) for place, path in results.items() if path.exists()}
+    write_tables(options.readme, tables, check=options.check)
 
 
 if __name__ == "__main__":

@@ -16,7 +16,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from schedule_tables import guidance_table, moments_table
+from schedule_tables import guidance_table, moments_table, texts_table
 from search_results import BUDGETS, METHODS, MODES, OBJECTIVE, RUNS, SEEDS, Results, Run, seeds_of
 from tables import MISSING, markdown, write_tables
 
@@ -283,6 +283,7 @@ def main() -> None:
         "objective": objective_table(study, by_mse),
         "moments": moments_table(options.schedules),
         "guidance": guidance_table(options.schedules),
+        "texts": texts_table(options.schedules),
         "conditions": conditions(study, by_mse),
     }
     write_tables(options.document, tables, check=options.check)

@@ -22,7 +22,7 @@ import torch
 
 from diffes.bundled import bundled_features, bundled_model
 from diffes.checkpoint import Checkpoint
-from diffes.evaluation import Evaluation, GuidanceSweep, Protocol, Side, pixels, sweep
+from diffes.evaluation import Evaluation, GuidanceSweep, Protocol, Side, sweep
 from diffes.files import write_text_atomically
 from diffes.precision import full_float32, tf32
 from diffes.presets import dense_schedule
@@ -35,6 +35,7 @@ from diffes.quality import FeatureExtractor
 from diffes.sampling import trajectory
 from diffes.schedule import Sampler, Schedule, StagePlan
 from export.schedules import Defaults, default_sampler, read_schedules
+from search.objectives import image_decoder
 
 
 def main() -> None:
@@ -99,8 +100,10 @@ def _evaluate(
     sampler = schedule.sampler
     path = trajectory(sampler.class_name, checkpoint.scheduler_config, sampler.steps)
 
+    decode = image_decoder(checkpoint, options.device, options.batch)
+
     def side(of: Schedule) -> Side[StagePlan]:
-        return Side(model, [of.stages[of.stage_index(t)].blocks for t in path.timesteps], pixels, model.device)
+        return Side(model, [of.stages[of.stage_index(t)].blocks for t in path.timesteps], decode, model.device)
 
     classes = checkpoint.wording.classes(extractor.net.config.classes)
     examples, shape = checkpoint.wording.examples, architecture.latent_shape

@@ -1,4 +1,6 @@
-"""Tables of what `schedule_quality.py` measured: where moments come from, and how much guidance to use."""
+"""Tables of what `schedule_quality.py` measured: where moments come from, how much guidance to use, and the bundled
+text-to-image model.
+"""
 
 import json
 from collections.abc import Iterable
@@ -9,6 +11,7 @@ from tables import MISSING, markdown
 
 MOMENTS = ("moments_trajectories.json", "moments_data.json")
 GUIDANCE = "guidance.json"
+TEXTS = "texts.json"
 
 
 def moments_table(folder: Path) -> str:
@@ -45,6 +48,38 @@ def guidance_table(folder: Path) -> str:
         for study in _studies([folder / GUIDANCE])
         for row in sorted(study["rows"], key=lambda row: row["guidance"])
     ]
+    return markdown(heads, rows or [[MISSING] * len(heads)])
+
+
+def texts_table(folder: Path) -> str:
+    """Schedules of the text-to-image model, each against its dense self; the first row is that one's."""
+    heads = ["schedule", "MACs removed", "FD to dense", "FD to data", "text agreement", "SSIM", "MSE"]
+    rows = []
+    for study in _studies([folder / TEXTS]):
+        dense = study["rows"][0]
+        rows.append(
+            [
+                "dense",
+                "0",
+                "0",
+                f"{dense['reference_frechet_to_data']:.2f}",
+                f"{dense['reference_class_accuracy']:.4f}",
+                "1",
+                "0",
+            ]
+        )
+        rows += [
+            [
+                row["schedule"],
+                f"{row['macs_removed']:.1%}",
+                f"{row['frechet_distance']:.2f}",
+                f"{row['frechet_to_data']:.2f}",
+                f"{row['class_accuracy']:.4f}",
+                f"{row['ssim']:.4f}",
+                f"{row['mse']:.5f}",
+            ]
+            for row in study["rows"]
+        ]
     return markdown(heads, rows or [[MISSING] * len(heads)])
 
 

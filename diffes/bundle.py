@@ -71,6 +71,12 @@ class Bundle:
         return {subgraph.plan: subgraph.id for subgraph in self.manifest.subgraphs}
 
     @property
+    def decoded_dtype(self) -> torch.dtype:
+        """What latents are decoded in: a VAE that float16 is not enough for is kept in float32."""
+        graph = self.manifest.decode.graph
+        return self.dtype if graph is None else DTYPES[graph.inputs[0].dtype]
+
+    @property
     def dtype(self) -> torch.dtype:
         """What the blob's weights are stored in."""
         return DTYPES[self.manifest.dtype]

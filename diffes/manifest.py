@@ -105,11 +105,15 @@ class BlobRecord(_Record):
 
 
 class Decode(_Record):
-    """How latents become images: as they are (pixel space) or through the VAE's graph (`config`: the VAE's own)."""
+    """How latents become images: as they are (pixel space) or through the VAE's graph (`config`: the VAE's own).
+
+    Those with more latents a side than `tile` are decoded tile by tile.
+    """
 
     kind: Literal["pixels", "vae"]
     graph: Graph | None = None
     config: dict[str, JsonValue] | None = None
+    tile: int | None = Field(default=None, gt=0)
 
     @model_validator(mode="after")
     def _complete(self) -> Self:
@@ -169,6 +173,8 @@ class Manifest(_Record):
         for name in ("encode", "tokenizers", "texts", "sizes"):  # as it was before there were any
             if not document[name]:
                 del document[name]
+        if self.decode.tile is None:
+            del document["decode"]["tile"]
         return json.dumps(document, indent=1) + "\n"
 
 

@@ -10,6 +10,7 @@ import onnxruntime
 import torch
 
 import diffes
+from diffes.backends.tiles import OVERLAP
 from diffes.blob import write_blob
 from diffes.bundle import Bundle
 from diffes.checkpoint import Checkpoint
@@ -55,6 +56,7 @@ def export_bundle(
     dtype: DtypeName = "float32",
     overwrite: bool = False,
     sizes: Sequence[Size] = (),
+    tile: int | None = None,
     verify: bool = True,
     check: Callable[[Bundle], None] = lambda _: None,
     progress: Progress = lambda _phase, _share: None,
@@ -63,13 +65,15 @@ def export_bundle(
 
     The `dense` schedule is added for the default schedule's sampler. `calibration` may be None if nothing is
     pruned. Weights are stored, and steps run, in `dtype`. Images of `sizes` can be asked for besides those of the
-    model's own size. `verify` runs every graph against torch before the bundle
-    appears, and so is `check`, with the opened bundle: what it raises keeps the bundle from appearing. `progress` is
-    called with what is being done and the share done. ScheduleError for schedules that do not fit the checkpoint, the
-    calibration or each other; BundleError if `out` is taken or a graph fails verification.
+    model's own size; what has more than `tile` pixels a side is decoded tile by tile. `verify` runs every graph against
+    torch before the bundle appears, and so is `check`, with the opened bundle: what it raises keeps the bundle from
+    appearing. `progress` is called with what is being done and the share done. ScheduleError for schedules that do not
+    fit the checkpoint, the calibration or each other; BundleError if `out` is taken or a graph fails verification;
+    InvalidInput for a size or a tile that the model cannot be.
     """
     schedules = with_dense(checkpoint, schedules, default)
     compensation, others = _check_schedules(checkpoint, schedules, calibration), _others(checkpoint, sizes)
+    tile = None if tile is None else _latents_of(checkpoint, tile)
     with new_folder(out, overwrite=overwrite) as folder:
         stored = DTYPES[dtype]
         model = PrunedModel(
@@ -81,7 +85,7 @@ def export_bundle(
             once=stored,
             taken=True,
         )
-        contents = _Contents.of(checkpoint, model, schedules, others)
+        contents = _Contents.of(checkpoint, model, schedules, others, tile)
         write_blob(folder / BLOB, contents.weights.tensors, {"model": checkpoint.identity.fingerprint})
         graphs, error = write_graphs(folder, contents.pieces, verify=verify, progress=progress)
         graphs, networks = write_networks(folder, contents.pieces, graphs, verify=verify, progress=progress)
@@ -104,22 +108,29 @@ class _Contents:
     condition: Piece
     decoder: Piece | None
     sizes: tuple[Size, ...]
+    tile: int | None  # latents a side
 
     @classmethod
     def of(
-        cls, checkpoint: Checkpoint, model: PrunedModel, schedules: Mapping[str, Schedule], sizes: tuple[Size, ...]
+        cls,
+        checkpoint: Checkpoint,
+        model: PrunedModel,
+        schedules: Mapping[str, Schedule],
+        sizes: tuple[Size, ...],
+        tile: int | None,
     ) -> "_Contents":
         """Gather the pieces, and with them the weights."""
-        weights, vae, sized = Weights(model.dtype), checkpoint.vae_folder, bool(sizes)
+        weights, vae = Weights(model.dtype), checkpoint.vae_folder
         plans = [checkpoint.architecture.dense, *(plan for s in schedules.values() for plan in s.plans)]
         return cls(
             checkpoint=checkpoint,
             schedules=schedules,
-            denoisers={plan: denoiser_piece(model, plan, weights, sized=sized) for plan in dict.fromkeys(plans)},
+            denoisers={plan: denoiser_piece(model, plan, weights) for plan in dict.fromkeys(plans)},
             encoder=encoder_piece(model, weights),
             condition=condition_piece(model, weights),
-            decoder=None if vae is None else decoder_piece(checkpoint, vae, weights, sized=sized),
+            decoder=None if vae is None else decoder_piece(checkpoint, vae, weights, tiled=tile is not None),
             sizes=sizes,
+            tile=tile,
             weights=weights,
         )
 
@@ -153,7 +164,7 @@ class _Contents:
             subgraphs=_subgraphs(self.schedules, self.denoisers, graphs),
             encode=None if self.encoder is None else graphs[self.encoder.file],
             condition=graphs[self.condition.file],
-            decode=_decode(self.checkpoint, self.decoder, graphs),
+            decode=_decode(self.checkpoint, self.decoder, graphs, self.tile),
             networks=networks,
             blob=self._blob(folder),
             created_with=created_with,
@@ -248,10 +259,20 @@ def _write_tokenizers(folder: Path, checkpoint: Checkpoint) -> tuple[TokenizerFi
     return tuple(written)
 
 
-def _decode(checkpoint: Checkpoint, decoder: Piece | None, graphs: Mapping[str, Graph]) -> Decode:
+def _latents_of(checkpoint: Checkpoint, tile: int) -> int:
+    """Latents a side of a tile told in pixels; InvalidInput for one that the model cannot be decoded in."""
+    if checkpoint.vae_folder is None:
+        raise InvalidInput("decode_tile", expected="none: this model's latents are pixels", found=tile)
+    scale = checkpoint.image_size.height // checkpoint.architecture.latent_shape[1]
+    if tile <= 0 or tile % (OVERLAP * scale):
+        raise InvalidInput("decode_tile", expected=f"a multiple of {OVERLAP * scale} pixels", found=tile)
+    return tile // scale
+
+
+def _decode(checkpoint: Checkpoint, decoder: Piece | None, graphs: Mapping[str, Graph], tile: int | None) -> Decode:
     if decoder is None or checkpoint.vae_folder is None:
         return Decode(kind="pixels")
-    return Decode(kind="vae", graph=graphs[decoder.file], config=read_config(checkpoint.vae_folder))
+    return Decode(kind="vae", graph=graphs[decoder.file], config=read_config(checkpoint.vae_folder), tile=tile)
 
 
 def _created_with(calibration: Calibration | None, error: float | None) -> dict[str, str]:

@@ -67,7 +67,7 @@ def as_network(piece: Piece, entries: Mapping[str, Entry]) -> onnx.ModelProto:
     kept = [tensor for tensor in model.graph.initializer if tensor.name not in piece.prefixes]
     del model.graph.initializer[:]
     model.graph.initializer.extend(kept)
-    stored = {entries[prefix.tensor].dtype for prefix in piece.prefixes.values()}  # one: a blob has the bundle's type
+    stored = {entries[prefix.tensor].dtype for prefix in piece.prefixes.values()}  # one: a piece's are of one type
     for dtype in stored:
         _spell_out_attention(model, ONNX_TYPES[dtype])
     _require_own_operators(model, piece.file)

@@ -54,9 +54,9 @@ def subgraph_id(plan: StagePlan) -> str:
     return hashlib.sha256(json.dumps(plan).encode()).hexdigest()[:8]
 
 
-def denoiser_piece(model: PrunedModel, plan: StagePlan, weights: Weights, *, sized: bool = False) -> Piece:
-    """The denoiser of one stage plan; `sized`: for latents of any size."""
-    sides = model.architecture.side_multiple if sized else None
+def denoiser_piece(model: PrunedModel, plan: StagePlan, weights: Weights) -> Piece:
+    """The denoiser of one stage plan, for latents of every size that the family takes."""
+    sides = model.architecture.side_multiple
 
     def inputs(rows: int) -> Inputs:
         noise, encoded = _noise(model.architecture, rows, sides), _encoded(model, rows)
@@ -123,20 +123,25 @@ def encoder_piece(model: PrunedModel, weights: Weights) -> Piece | None:
     )
 
 
-def decoder_piece(checkpoint: Checkpoint, folder: Path, weights: Weights, *, sized: bool = False) -> Piece:
-    """The VAE's decoder, its tensors stored as `vae.<diffusers' name>`; `sized`: for latents of any size."""
+def decoder_piece(checkpoint: Checkpoint, folder: Path, weights: Weights, *, tiled: bool = False) -> Piece:
+    """The VAE's decoder, its tensors stored as `vae.<diffusers' name>`; for latents of every size that there are.
+
+    In float32 if its config says that float16 is not enough (`force_upcast`).
+    """
     config = read_config(folder)
-    decoder = LatentDecoder(config, read_state(folder)).to(weights.dtype)
+    is_short = weights.dtype == torch.float16 and config.get("force_upcast") is True
+    dtype = torch.float32 if is_short else weights.dtype
+    decoder = LatentDecoder(config, read_state(folder)).to(dtype)
     tensors = {f"vae.{name}": tensor for name, tensor in decoder.state_dict().items()}
     prefixes = {name.removeprefix("vae."): Prefix(name) for name in tensors}
-    sides = 1 if sized else None
+    sides = 1 if tiled or checkpoint.architecture.side_multiple is not None else None
     return Piece(
         file="decode.onnx",
         module=decoder,
-        inputs=lambda rows: {"latents": _noise(checkpoint.architecture, rows, sides).to(weights.dtype)},
+        inputs=lambda rows: {"latents": _noise(checkpoint.architecture, rows, sides).to(dtype)},
         outputs=("images",),
-        prefixes=weights.add_prefixes(prefixes, tensors),
-        topology=("decode", json.dumps(config, sort_keys=True), weights.dtype, sides),
+        prefixes=weights.add_prefixes(prefixes, tensors, dtype),
+        topology=("decode", json.dumps(config, sort_keys=True), dtype, sides),
         sides=sides,
     )
 

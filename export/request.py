@@ -48,6 +48,7 @@ class ExportRequest:
     calibration_data: Path | None = None
     prompts: Path | None = None
     sizes: tuple[str, ...] = ()
+    decode_tile: int | None = None
     damping: str = AUTO
     device: str = "cpu"
     dtype: DtypeName = "float32"
@@ -81,6 +82,7 @@ def run_export(request: ExportRequest, progress: Progress = lambda _phase, _shar
             dtype=request.dtype,
             overwrite=request.overwrite,
             sizes=[Size.read(text) for text in request.sizes],
+            tile=request.decode_tile,
             check=(lambda written: _walk(written, progress)) if request.verify else (lambda _: None),
             progress=progress,
         )
@@ -115,6 +117,7 @@ def _wrap(request: ExportRequest) -> Bundle:
         "calibration_data": request.calibration_data,
         "prompts": request.prompts,
         "size": request.sizes,
+        "decode_tile": request.decode_tile,
     }
     for name, value in given.items():
         if value:

@@ -26,7 +26,7 @@ def thinned(whole: onnx.ModelProto, absent: Collection[str]) -> onnx.ModelProto:
     kept = []
     for node in model.graph.node:
         node.input[:] = [replaced.get(name, name) for name in node.input]
-        if node.op_type == "Gemm" and node.input[1] in absent:
+        if node.op_type == "Gemm" and node.input[1] in absent and len(node.input) > 2:
             offset = node.input[2]
             replaced[node.output[0]] = offset
             if offset in weights:

@@ -1,24 +1,26 @@
 """Run every exported graph with ONNX Runtime and compare it with the torch module it came from."""
 
-import copy
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import onnxruntime
 import torch
-from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from diffes.backends.sessions import open_session, run_session
+from diffes.backends.sessions import ERRORS_ONLY, open_session, run_session
 from diffes.blob import Blob
 from diffes.errors import BundleError
 from diffes.graphs import read_graph
 from diffes.manifest import PrefixSpec
-from export.widen import widened, widened_weights
+from diffes.pruning.prefix import Prefix
+from export.placement import ONNX_TYPES
+from export.widen import NARROW, Widened, widened
 
 TOLERANCE = 1e-4  # of the largest output: float32 sums in another order
+
+_Run = Callable[[Mapping[str, Tensor]], list[Tensor]]
 
 
 def verify_graph(
@@ -28,40 +30,34 @@ def verify_graph(
 
     A graph of 16-bit numbers is compared in float32 on its rounded weights (export/widen.py).
     """
-    if not _is_narrow(module, inputs):
-        return _compare(path.name, open_session(path, "cpu", threads=None), module, inputs, {})
-    session = _widened_session(path, widened_weights(prefixes, blob))
-    return _compare(path.name, session, *_wide(module, inputs), {})
+    if _is_narrow(module, inputs):
+        stored = {name: Prefix(prefix.tensor, prefix.rows).of(blob) for name, prefix in prefixes.items()}
+        return _compare(path.name, _widened(path, stored), module, inputs)
+    session = open_session(path, "cpu", threads=None)
+    return _compare(path.name, lambda given: run_session(session, given), module, inputs)
 
 
 def verify_network(path: Path, module: nn.Module, inputs: Mapping[str, Tensor]) -> float:
     """The same of a graph whose weights are inputs: it is fed the module's."""
+    weights = dict(module.named_parameters())
     if _is_narrow(module, inputs):
-        module, inputs = _wide(module, inputs)
-        session = _widened_session(path, {})
-    else:
-        session = open_session(path, "cpu", threads=None)
-    return _compare(path.name, session, module, inputs, dict(module.named_parameters()))
+        return _compare(path.name, _widened(path, weights), module, inputs)
+    session = open_session(path, "cpu", threads=None)
+    return _compare(path.name, lambda given: run_session(session, {**given, **weights}), module, inputs)
 
 
 def _is_narrow(module: nn.Module, inputs: Mapping[str, Tensor]) -> bool:
-    return any(value.dtype in (torch.float16, torch.bfloat16) for value in (*inputs.values(), *module.parameters()))
+    return any(value.dtype in NARROW for value in (*inputs.values(), *module.parameters()))
 
 
-def _wide(module: nn.Module, inputs: Mapping[str, Tensor]) -> tuple[nn.Module, dict[str, Tensor]]:
-    floats = {name: value.float() if value.is_floating_point() else value for name, value in inputs.items()}
-    return copy.deepcopy(module).float(), floats
-
-
-def _compare(
-    name: str, session: Any, module: nn.Module, inputs: Mapping[str, Tensor], weights: Mapping[str, Tensor]
-) -> float:
-    with torch.inference_mode():
-        expected = module(*inputs.values())
+def _compare(name: str, run: _Run, module: nn.Module, inputs: Mapping[str, Tensor]) -> float:
+    given = {name: value.float() if value.is_floating_point() else value for name, value in inputs.items()}
+    with torch.inference_mode(), Widened() if _is_narrow(module, inputs) else nullcontext():
+        expected = module(*given.values())
     expected = expected if isinstance(expected, tuple) else (expected,)
     worst = 0.0
-    for wanted, found in zip(expected, run_session(session, {**inputs, **weights}), strict=True):
-        error = float((wanted - found).abs().max())
+    for wanted, found in zip(expected, run(given), strict=True):
+        error = float((wanted - found).abs_().max())
         allowed = TOLERANCE * max(1.0, float(wanted.abs().max()))
         if not error <= allowed:  # NaN is refused too
             raise BundleError(
@@ -73,10 +69,31 @@ def _compare(
     return worst
 
 
-def _widened_session(path: Path, weights: Mapping[str, NDArray[np.float32]]) -> Any:
+def _widened(path: Path, weights: Mapping[str, Tensor]) -> _Run:
+    """The graph in float32, fed its weights as they are stored."""
     options = onnxruntime.SessionOptions()
-    options.log_severity_level = 3
-    values = [onnxruntime.OrtValue.ortvalue_from_numpy(value) for value in weights.values()]
-    options.add_external_initializers(list(weights), values)
-    model = widened(read_graph(path)).SerializeToString()
-    return onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
+    options.log_severity_level = ERRORS_ONLY
+    # no optimiser, which would undo what keeps casts apart
+    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
+    options.enable_cpu_mem_arena = options.enable_mem_pattern = False  # what was read is given back at once
+    model = widened(read_graph(path), weights).SerializeToString()
+    session = onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
+    values = {name: _stored_value(tensor) for name, tensor in weights.items()}
+
+    def run(given: Mapping[str, Tensor]) -> list[Tensor]:
+        feeds = {name: _value(value) for name, value in given.items()}
+        return [torch.from_numpy(found.numpy()) for found in session.run_with_ort_values(None, {**feeds, **values})]
+
+    return run
+
+
+def _value(tensor: Tensor) -> Any:
+    return onnxruntime.OrtValue.ortvalue_from_numpy(tensor.contiguous().numpy())
+
+
+def _stored_value(tensor: Tensor) -> Any:
+    """The tensor's own memory in its type; numpy knows no bfloat16."""
+    if tensor.dtype not in NARROW:
+        return _value(tensor)
+    bits = tensor.detach().contiguous().view(torch.int16).numpy()
+    return onnxruntime.OrtValue.ortvalue_from_numpy_with_onnx_type(bits, ONNX_TYPES[tensor.dtype])

@@ -13,27 +13,29 @@ from diffes.pruning.prefix import Prefix
 
 @dataclass
 class Weights:
-    """Tensors for one blob, gathered graph by graph; equal tensors are stored once, under the first name."""
+    """Tensors for one blob in `dtype`, gathered graph by graph; equal tensors are stored once, under the first name."""
 
     dtype: torch.dtype
     tensors: dict[str, Tensor] = field(default_factory=dict)
     _stored_as: dict[str, str] = field(default_factory=dict)
     _digests: dict[str, str] = field(default_factory=dict)
 
-    def add(self, name: str, tensor: Tensor) -> str:
+    def add(self, name: str, tensor: Tensor, dtype: torch.dtype | None = None) -> str:
         """Store a tensor, if no equal one is, and say under which name it is stored."""
         if name not in self._stored_as:
-            tensor = tensor.detach().to("cpu", self.dtype).contiguous()
+            tensor = tensor.detach().to("cpu", dtype or self.dtype).contiguous()
             digest = _digest(tensor)
             self._stored_as[name] = self._digests.setdefault(digest, name)
             if self._stored_as[name] == name:
                 self.tensors[name] = tensor
         return self._stored_as[name]
 
-    def add_prefixes(self, prefixes: Mapping[str, Prefix], source: Mapping[str, Tensor]) -> dict[str, PrefixSpec]:
-        """Store the tensors that prefixes are of; the same prefixes in the manifest's words."""
+    def add_prefixes(
+        self, prefixes: Mapping[str, Prefix], source: Mapping[str, Tensor], dtype: torch.dtype | None = None
+    ) -> dict[str, PrefixSpec]:
+        """Store the tensors that prefixes are of, in `dtype` if it is given; the prefixes in the manifest's words."""
         return {
-            name: PrefixSpec(tensor=self.add(prefix.tensor, source[prefix.tensor]), rows=prefix.rows)
+            name: PrefixSpec(tensor=self.add(prefix.tensor, source[prefix.tensor], dtype), rows=prefix.rows)
             for name, prefix in prefixes.items()
         }
 

@@ -12,7 +12,7 @@ from torch import Tensor
 from diffes.bundle import Bundle
 from diffes.checkpoint import Checkpoint
 from diffes.levels import LevelGrid
-from diffes.manifest import WEIGHTS, Graph
+from diffes.manifest import WEIGHTS, DtypeName, Graph
 from diffes.presets import build_schedule, dense_schedule
 from diffes.pruning.calibration import Calibration
 from diffes.schedule import CompensationMode, Sampler, Schedule
@@ -58,14 +58,15 @@ def tiny_vae() -> AutoencoderKL:
     ).eval()
 
 
-def latent_bundle(model_folder: Path, vae: AutoencoderKL, out: Path) -> Bundle:
+def latent_bundle(model_folder: Path, vae: AutoencoderKL, out: Path, *, dtype: DtypeName = "float32") -> Bundle:
     """A dense bundle in `out` of the model with this VAE."""
     model = Path(shutil.copytree(model_folder, out / "model"))
     vae.save_pretrained(model / "vae")
     index = json.loads((model / "model_index.json").read_text())
     (model / "model_index.json").write_text(json.dumps(index | {"vae": ["diffusers", "AutoencoderKL"]}))
     checkpoint = Checkpoint.open(model)
-    return export_bundle(checkpoint, {"dense": dense_schedule(checkpoint, SAMPLER)}, "dense", None, out / "bundle")
+    schedules = {"dense": dense_schedule(checkpoint, SAMPLER)}
+    return export_bundle(checkpoint, schedules, "dense", None, out / "bundle", dtype=dtype)
 
 
 def weights(bundle: Bundle, graph: Graph) -> dict[str, Tensor]:

@@ -31,9 +31,10 @@ _TYPES = {**DTYPES, "int64": torch.int64}
 
 
 class BoundGraph:
-    """One graph on one device. With `replayed`, what a GPU does for a row count is captured once and replayed.
+    """One graph on one device. With `replayed`, what a GPU does for inputs of one shape is captured once and replayed.
 
-    Replaying asks for inputs at the same addresses every time; the outputs of one row count are always the same memory.
+    Replaying asks for inputs at the same addresses every time; outputs for one shape are always the same memory. Free
+    sides of an output are those of the latents, `grown` times.
     """
 
     def __init__(
@@ -44,6 +45,7 @@ class BoundGraph:
         device: torch.device,
         *,
         replayed: bool = False,
+        grown: int = 1,
     ) -> None:
         """BackendError if a weight is missing or of another shape or type, or the device cannot run the graph."""
         model = read_graph(path)
@@ -52,24 +54,24 @@ class BoundGraph:
         self._device = device
         self._dtype = next((tensor.dtype for tensor in weights.values()), torch.float32)
         self._replayed = replayed and device.type == "cuda"
+        self._grown = grown
         self._stream = _stream_of(device) if device.type == "cuda" else None
         # a session reads its weights where they are and does not keep them alive
         self._weights = {name: _value(tensor) for name, tensor in weights.items()}
         fused = fuse(model, attention=self._dtype.itemsize == 2 or device.type == "cpu")
         self._session = self._open(path, fused)
-        self._outputs: dict[int, list[Tensor]] = {}
+        self._kept: dict[tuple[int, ...], tuple[str, list[Tensor]]] = {}
 
     def __call__(self, **inputs: Tensor) -> list[Tensor]:
         """Inputs by name, on the device and of the graph's types, [B, ...] → outputs, overwritten by the next call."""
-        rows = len(next(iter(inputs.values())))
-        outputs = self._outputs_of(rows)
+        graph, outputs = self._outputs_of(inputs)
         binding = self._session.io_binding()
         for name, tensor in inputs.items():
             binding.bind_input(name, *self._place(tensor))
         for spec, tensor in zip(self._specs, outputs, strict=True):
             binding.bind_output(spec.name, *self._place(tensor))
         options = onnxruntime.RunOptions()
-        options.add_run_config_entry("gpu_graph_id", str(rows) if self._replayed else "-1")
+        options.add_run_config_entry("gpu_graph_id", graph)
         if self._stream is None:
             with memory_errors():
                 self._session.run_with_iobinding(binding, options)
@@ -82,13 +84,23 @@ class BoundGraph:
         waiting.wait_stream(self._stream)
         return outputs
 
-    def _outputs_of(self, rows: int) -> list[Tensor]:
-        if rows not in self._outputs or not self._replayed:
-            self._outputs[rows] = [
-                torch.empty(rows, *spec.shape[1:], dtype=_TYPES[spec.dtype], device=self._device)  # type: ignore[arg-type]
-                for spec in self._specs
-            ]
-        return self._outputs[rows] if self._replayed else self._outputs.pop(rows)
+    def _outputs_of(self, inputs: Mapping[str, Tensor]) -> tuple[str, list[Tensor]]:
+        """By what name ONNX Runtime keeps the recording, and where outputs go."""
+        rows, sides = len(next(iter(inputs.values()))), inputs["latents"].shape[2:] if "latents" in inputs else ()
+        key = (rows, *sides)
+        if key in self._kept:
+            return self._kept[key]
+        outputs = [
+            torch.empty(self._shape(spec, rows, sides), dtype=_TYPES[spec.dtype], device=self._device)
+            for spec in self._specs
+        ]
+        if not self._replayed:
+            return "-1", outputs
+        return self._kept.setdefault(key, (str(len(self._kept) + 1), outputs))  # 0 is what is not named
+
+    def _shape(self, spec: TensorSpec, rows: int, sides: Sequence[int]) -> list[int]:
+        grown = dict(enumerate((side * self._grown for side in sides), 2))
+        return [rows, *(grown[axis] if size is None else size for axis, size in enumerate(spec.shape[1:], 1))]
 
     def _place(self, tensor: Tensor) -> tuple[str, int, int, list[int], int]:
         if not tensor.is_contiguous():

@@ -10,6 +10,7 @@ from diffes.architectures import encoded_by
 from diffes.backends.base import Conditions
 from diffes.backends.buckets import in_pieces
 from diffes.backends.sessions import open_session, run_session
+from diffes.backends.tiles import in_tiles
 from diffes.bundle import Bundle
 from diffes.errors import BackendError
 from diffes.prompts import Encoded, Rows
@@ -34,6 +35,7 @@ class OnnxRuntimeBackend:
         self._encode = None if manifest.encode is None else manifest.encode.file
         self._condition = manifest.condition.file
         self._decode = manifest.decode.graph.file if manifest.decode.graph else None
+        self._tile = manifest.decode.tile
         self._denoise: Mapping[str, str] = {subgraph.id: subgraph.file for subgraph in manifest.subgraphs}
 
     def encode(self, prompts: Rows) -> Encoded:
@@ -58,7 +60,9 @@ class OnnxRuntimeBackend:
         if self._decode is None:
             return latents.clamp(-1, 1)
         decoder = self._decode
-        return in_pieces(lambda part: self._run(decoder, {"latents": part})[0], latents)
+        return in_tiles(
+            lambda tile: in_pieces(lambda part: self._run(decoder, {"latents": part})[0], tile), latents, self._tile
+        )
 
     def close(self) -> None:
         """Free the sessions."""

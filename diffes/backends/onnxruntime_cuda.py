@@ -13,6 +13,7 @@ from diffes.backends.buckets import in_pieces
 from diffes.backends.calls import RecordedCalls, step_inputs
 from diffes.backends.device_blob import DeviceBlob
 from diffes.backends.recorder import Run
+from diffes.backends.tiles import in_tiles
 from diffes.bundle import Bundle
 from diffes.devices import device_named
 from diffes.errors import BackendError
@@ -31,7 +32,7 @@ class OnnxRuntimeCudaBackend:
 
     def __init__(self, bundle: Bundle, device: str) -> None:
         self.device = device_named(device)
-        self._dtype = bundle.dtype
+        self._dtype, self._decoded = bundle.dtype, bundle.decoded_dtype
         self._blob = DeviceBlob(bundle.blob, self.device)
         manifest, architecture = bundle.manifest, bundle.architecture
         self._conditions = [output.name for output in manifest.condition.outputs]
@@ -39,7 +40,9 @@ class OnnxRuntimeCudaBackend:
         self._encode = None if manifest.encode is None else self._bound(bundle, manifest.encode)
         self._condition: BoundGraph | None = self._bound(bundle, manifest.condition)
         graph = manifest.decode.graph
-        self._decode = None if graph is None else self._bound(bundle, graph)
+        grown = bundle.image_size.height // architecture.latent_shape[1]
+        self._decode = None if graph is None else self._bound(bundle, graph, grown=grown)
+        self._tile = manifest.decode.tile
         denoisers = {subgraph.id: self._bound(bundle, subgraph, replayed=True) for subgraph in manifest.subgraphs}
         shapes = {"latents": architecture.latent_shape, **architecture.condition_shapes()}
         inputs = step_inputs(shapes, self._dtype)
@@ -67,17 +70,21 @@ class OnnxRuntimeCudaBackend:
         if self._decode is None:
             return latents.clamp(-1, 1)
         decoder = self._decode
-        placed = latents.to(self.device, self._dtype).contiguous()
-        return in_pieces(lambda part: decoder(latents=part)[0], placed).float()
+        placed = latents.to(self.device, self._decoded)
+
+        def decoded(tile: Tensor) -> Tensor:
+            return in_pieces(lambda part: decoder(latents=part)[0], tile.contiguous()).float()
+
+        return in_tiles(decoded, placed, self._tile)
 
     def close(self) -> None:
         """Free sessions and memory."""
         self._encode = self._condition = self._decode = self._steps = None
         self._blob.buffer = torch.empty(0, dtype=torch.uint8)
 
-    def _bound(self, bundle: Bundle, graph: Graph, *, replayed: bool = False) -> BoundGraph:
+    def _bound(self, bundle: Bundle, graph: Graph, *, replayed: bool = False, grown: int = 1) -> BoundGraph:
         named = {name: Prefix(spec.tensor, spec.rows).of(self._blob) for name, spec in graph.prefixes.items()}
-        return BoundGraph(bundle.folder / graph.file, graph.outputs, named, self.device, replayed=replayed)
+        return BoundGraph(bundle.folder / graph.file, graph.outputs, named, self.device, replayed=replayed, grown=grown)
 
 
 def _opened(what: T | None) -> T:

@@ -17,6 +17,7 @@ from diffes.backends.buckets import BUCKETS, CONDITION_BUCKETS, DECODE_BUCKETS, 
 from diffes.backends.calls import Calls, PlainCalls, RecordedCalls, alone, step_inputs
 from diffes.backends.device_blob import DeviceBlob
 from diffes.backends.recorder import Recorder, fastest_recorder
+from diffes.backends.tiles import in_tiles
 from diffes.bundle import Bundle
 from diffes.devices import device_named
 from diffes.errors import BackendError
@@ -45,6 +46,7 @@ class TorchBackend:
         self._condition: Calls[str] | None = _condition_calls(bundle, tensors, self.device, recorder)
         self._steps: Calls[str] | None = _step_calls(bundle, tensors, self.device, recorder)
         # a recorder of its own: it runs beside the steps, and may not share their memory
+        self._tile = bundle.manifest.decode.tile
         self._decode = _decode_calls(bundle, tensors, self.device, fastest_recorder(self.device) if on_gpu else None)
 
     @torch.inference_mode()
@@ -75,7 +77,8 @@ class TorchBackend:
         _opened(self._condition)
         if self._decode is None:
             return latents.clamp(-1, 1)
-        return self._decode(_ONLY, {"latents": latents})[0]
+        decode = self._decode
+        return in_tiles(lambda part: decode(_ONLY, {"latents": part})[0], latents, self._tile)
 
     def close(self) -> None:
         """Free modules and tensors."""
@@ -133,7 +136,7 @@ def _decode_calls(
     from diffes.decoder import LatentDecoder  # diffusers' VAE takes 100 MiB to import; pixel space needs none
 
     decoder = LatentDecoder(config, bundle.weights(graph, tensors))
-    inputs = {"latents": RowSpec(bundle.dtype, bundle.architecture.latent_shape)}
+    inputs = {"latents": RowSpec(bundle.decoded_dtype, bundle.architecture.latent_shape)}
     if recorder is None:
         return PlainCalls({_ONLY: alone(partial(in_pieces, decoder))}, inputs, device)
     return RecordedCalls({_ONLY: alone(decoder)}, inputs, device, recorder, buckets=DECODE_BUCKETS)

@@ -238,6 +238,15 @@ def export(
             help="Size of images besides the model's own, such as 1216x832, where the model can; repeatable.",
         ),
     ] = None,
+    decode_tile: Annotated[
+        int | None,
+        typer.Option(
+            min=1,
+            metavar="PIXELS",
+            help="Decode larger images in tiles of so many pixels a side, as diffusers' enable_vae_tiling does: less"
+            " memory. Default: whole.",
+        ),
+    ] = None,
     device: Device = "cpu",
     dtype: Annotated[
         str,
@@ -274,6 +283,7 @@ def export(
         calibration_data=calibration_data,
         prompts=prompts,
         sizes=tuple(size or ()),
+        decode_tile=decode_tile,
         damping=damping,
         device=device,
         dtype=dtype_named(dtype),

@@ -159,21 +159,23 @@ def cross_attention(
     """
     rows, tokens = images
     q = queries.view(rows, tokens, -1, head_dim)
-    k, v = (first_columns(text[..., begin:], queries).view(rows, text.shape[1], -1, head_dim) for begin in begins)
+    k, v = (columns_from(text, begin, queries).view(rows, text.shape[1], -1, head_dim) for begin in begins)
     # for every query: ONNX Runtime's operator takes no mask that is one for all
     mask = None if added is None else added.unsqueeze(1).expand(-1, -1, tokens, -1)
     mixed = F.scaled_dot_product_attention(q.transpose(1, 2), k.transpose(1, 2), v.transpose(1, 2), mask)
     return mixed.transpose(1, 2).contiguous().view(rows * tokens, -1)
 
 
-def first_columns(x: Tensor, like: Tensor) -> Tensor:
-    """x [B, T, N] → [B, T, K] of like [M, K]. A traced graph asks `like` for K, for it serves every K."""
+def columns_from(x: Tensor, begin: int, like: Tensor) -> Tensor:
+    """x [B, T, N] → [B, T, K] from column `begin` on, of like [M, K]. A traced graph asks `like` for K, for it serves
+    every K, and takes them in one cut: all that follow would be copied for each of many.
+    """
     if not torch.onnx.is_in_onnx_export():
-        return x[..., : like.shape[1]]
+        return x[..., begin : begin + like.shape[1]]
     wide = torch.onnx.ops.symbolic("::Shape", (like,), {"start": 1, "end": 2}, dtype=torch.int64, shape=[1], version=15)
-    none, axis = torch.zeros(1, dtype=torch.int64), torch.full((1,), 2, dtype=torch.int64)
+    first, axis = torch.full((1,), begin, dtype=torch.int64), torch.full((1,), 2, dtype=torch.int64)
     shape = (*x.shape[:2], like.shape[1])
-    return torch.onnx.ops.symbolic("::Slice", (x, none, wide, axis), dtype=x.dtype, shape=shape, version=13)
+    return torch.onnx.ops.symbolic("::Slice", (x, first, first + wide, axis), dtype=x.dtype, shape=shape, version=13)
 
 
 def guided_advance(

@@ -63,6 +63,20 @@ def test_an_output_is_kept_until_it_is_let_go(tiny_bundle: Bundle) -> None:
     assert torch.equal(first, copy)
 
 
+def test_a_graph_with_free_sides_is_of_every_size(tiny_sdxl_sized: Bundle) -> None:
+    """Those of its outputs are those of the latents, or as many times them as the decoder makes pixels."""
+    graph, decoder = dense(tiny_sdxl_sized), tiny_sdxl_sized.manifest.decode.graph
+    assert decoder is not None
+    denoise = bound(tiny_sdxl_sized, graph)
+    module = tiny_sdxl_sized.architecture.denoiser(graph.plan, tiny_sdxl_sized.weights(graph))
+    stored = dict(tiny_sdxl_sized.weights(decoder))
+    decode = BoundGraph(tiny_sdxl_sized.folder / decoder.file, decoder.outputs, stored, CPU, grown=2)
+    for sides in ((8, 8), (8, 12), (16, 8)):
+        given = inputs(tiny_sdxl_sized, 2) | {"latents": seeded_noise(range(2), (4, *sides))}
+        torch.testing.assert_close(denoise(**given)[0], module(**given), rtol=1e-4, atol=1e-4)
+        assert decode(latents=given["latents"])[0].shape == (2, 3, 2 * sides[0], 2 * sides[1])
+
+
 @pytest.mark.parametrize("wrong", ["shape", "type", "missing", "unknown"])
 def test_a_weight_that_the_graph_does_not_read_so_is_refused(tiny_bundle: Bundle, wrong: str) -> None:
     subgraph = dense(tiny_bundle)

@@ -60,6 +60,20 @@ def test_runs_are_compared_with_the_peer_and_with_the_ideal(tmp_path: Path, peer
     assert text.startswith("# Prose\n\nbefore\n")
 
 
+def test_an_export_is_told_in_multiples_of_the_model(tmp_path: Path) -> None:
+    machine = {"device": "a host", "threads": 2, "versions": {"torch": "2.13"}}
+    sizes = {"model_bytes": 2e9, "blob_bytes": 2e9, "graph_bytes": 7e6, "dense_bytes": 1e9, "resident_bytes": 1.01e9}
+    taken = {"anonymous": 2.2e9, "resident": 3e9, "seconds": 90, "verified": True, "stages": 10, "subgraphs": 9}
+    (tmp_path / "exporting").mkdir()
+    written = {"model": "m", "dtype": "bfloat16", "machine": machine, **sizes, **taken}
+    (tmp_path / "exporting" / "m.json").write_text(json.dumps(written))
+    (tmp_path / "performance.md").write_text("<!-- begin exporting -->\n<!-- end exporting -->\n")
+    assert write(tmp_path, {}).error is None
+    found = ["yes", "1.5", "1.10 x the model", "1.50 x", "1.010 x dense", "7.0"]
+    assert row(tmp_path, "a host, 2 threads, torch 2.13") == found
+    assert "2.00 GB; 10 stages of 9 plans" in (tmp_path / "performance.md").read_text()
+
+
 def test_checking_writes_nothing_and_tells_a_stale_table(tmp_path: Path) -> None:
     write(tmp_path, {"gpu": result()})
     assert write(tmp_path, {}, "--check").error is None

@@ -48,6 +48,23 @@ def test_latents_decode_as_in_diffusers(bundle: Bundle, vae: AutoencoderKL, name
     backend.close()
 
 
+@pytest.mark.parametrize("upcast", [True, False])
+def test_a_vae_that_float16_is_not_enough_for_stays_in_float32(
+    tiny_model_folder: Path, tmp_path: Path, upcast: bool
+) -> None:
+    vae = tiny_vae()
+    vae.register_to_config(force_upcast=upcast)
+    bundle = latent_bundle(tiny_model_folder, vae, tmp_path, dtype="float16")
+    assert bundle.dtype == torch.float16
+    assert bundle.decoded_dtype == (torch.float32 if upcast else torch.float16)
+    assert {entry.dtype for name, entry in bundle.blob.entries.items() if name.startswith("vae.")} == {
+        bundle.decoded_dtype
+    }
+    latents = seeded_noise(range(2), (3, 8, 8)) * 0.2
+    error = float((open_backend("torch", bundle, "cpu", 1).decode(latents) - decoded(vae, latents)).abs().max())
+    assert error < 1e-4 if upcast else error > 1e-4
+
+
 def test_a_triton_server_decodes_as_diffusers_does(
     start_triton: Callable[[Path], Server], bundle: Bundle, vae: AutoencoderKL, tmp_path: Path
 ) -> None:

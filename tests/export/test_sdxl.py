@@ -15,6 +15,7 @@ from diffes.checkpoint import Checkpoint
 from diffes.engine.engine import Engine
 from diffes.engine.request import Request
 from diffes.errors import BundleError, InvalidInput
+from diffes.graphs import read_graph
 from diffes.pruning.calibration import CalibrationSpec, calibrate
 from diffes.pruning.data import looking_at
 from diffes.rollout import initial_state, run, seeded_noise
@@ -142,6 +143,14 @@ def test_images_of_other_sizes_are_those_of_diffusers_pipeline(
 ) -> None:
     assert tiny_sdxl_sized.sizes == (Size(16, 16), Size(16, 24), Size(32, 16))
     assert largest_difference(tiny_sdxl_sized, tiny_sdxl_folder, backend, "a red cat", None, size) < 1e-5
+
+
+def test_a_blocks_keys_and_values_are_cut_out_of_the_text_in_one_piece(tiny_sdxl_bundle: Bundle) -> None:
+    for subgraph in tiny_sdxl_bundle.manifest.subgraphs:
+        nodes = read_graph(tiny_sdxl_bundle.folder / subgraph.file).graph.node
+        cuts = [node.output[0] for node in nodes if node.op_type == "Slice" and node.input[0] == "text"]
+        assert len(cuts) == 2 * len(subgraph.plan)
+        assert not [node for node in nodes if node.op_type == "Slice" and node.input[0] in cuts]
 
 
 def test_the_engine_serves_mixed_sizes_each_as_if_alone(tiny_sdxl_sized: Bundle) -> None:

@@ -17,6 +17,7 @@ from diffes.schedule import BlockPlan
 from export import writer
 from export.pieces import denoiser_piece
 from export.thinning import thinned
+from export.trace import trace
 from export.weights import Weights
 
 ROWS = np.arange(12, dtype=np.float32).reshape(3, 4)
@@ -92,14 +93,13 @@ def test_plans_that_skip_different_layers_are_traced_once(
     write_blob(tmp_path / writer.BLOB, weights.tensors, {})
 
     traced = []
-    original = writer.trace
 
     def counted(*args: Any, **kwargs: Any) -> onnx.ModelProto:
         traced.append(args)
-        return original(*args, **kwargs)
+        return trace(*args, **kwargs)
 
     monkeypatch.setattr(writer, "_templates", {})
-    monkeypatch.setattr(writer, "trace", counted)
+    monkeypatch.setattr("export.writer.trace", counted)
     graphs, error = writer.write_graphs(tmp_path, pieces, verify=True, progress=lambda *_: None)
     assert len(graphs) == len(plans)
     assert error is not None

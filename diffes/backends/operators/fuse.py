@@ -64,9 +64,11 @@ def _self_attention(rows: Node, made: dict[str, Node]) -> list[Node]:
     attention = made.get(rows.input[0])
     if attention is None or attention.op_type != "MultiHeadAttention":
         return []
-    node = attention
-    while node.op_type != "Gemm":
-        node = made[node.input[0]]
+    node: Node | None = attention
+    while node is not None and node.op_type != "Gemm":
+        node = made.get(node.input[0])
+    if node is None or len(node.input) < 3:  # without a bias there is none to add
+        return []
     entry = made[node.input[0]]  # [B, tokens, D] as rows
     operands = [_apart(node.output[0]), node.input[2], entry.input[0]]
     heads = next(attribute.i for attribute in attention.attribute if attribute.name == "num_heads")

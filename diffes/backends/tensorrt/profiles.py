@@ -14,7 +14,7 @@ from diffes.blob import Entry
 from diffes.bundle import Bundle
 from diffes.errors import BundleError, InvalidInput
 from diffes.graphs import read_graph, tensor_specs
-from diffes.manifest import Graph
+from diffes.manifest import Graph, TensorSpec
 
 VARIABLE = "DIFFES_TENSORRT_BATCHES"
 # rows of a call: an image is two with guidance. Every size is a profile of every plan, and takes its time and bytes.
@@ -62,7 +62,16 @@ def batches_from(text: str | None) -> tuple[int, ...]:
 
 
 def engine_specs(bundle: Bundle, batches: tuple[int, ...] = BATCHES) -> tuple[EngineSpec, ...]:
-    """One engine a network of the bundle; BundleError if a graph has no network, or the bundle several sizes."""
+    """One engine a network of the bundle; BundleError if a graph has no network, or images are of several sizes or
+    decoded in tiles.
+    """
+    if tile := bundle.manifest.decode.tile:
+        raise BundleError(
+            "TensorRT engines decode whole images",
+            expected="a bundle without tiles",
+            found=f"tiles of {tile} latents",
+            remedy="Export it without --decode-tile, or serve it with --backend torch or onnxruntime.",
+        )
     if bundle.manifest.sizes:
         raise BundleError(
             "TensorRT engines are built for images of one size",
@@ -101,6 +110,13 @@ def prefix_shape(graph: Graph, name: str, entries: Mapping[str, Entry]) -> Shape
     return whole if prefix.rows is None else (prefix.rows, *whole[1:])
 
 
+def _input_shape(bundle: Bundle, spec: TensorSpec, rows: int) -> Shape:
+    """Free axes are rows, and sides of the one size of latents that there is."""
+    if spec.name == "latents":
+        return (rows, *bundle.architecture.latent_shape)
+    return tuple(rows if size is None else size for size in spec.shape)
+
+
 def _profile(bundle: Bundle, graph: Graph, rows: int) -> Profile:
     network = bundle.folder / bundle.network(graph).file
     shapes: list[tuple[str, Shape]] = []
@@ -110,5 +126,5 @@ def _profile(bundle: Bundle, graph: Graph, rows: int) -> Profile:
         if spec.name in graph.prefixes:
             shapes.append((spec.name, prefix_shape(graph, spec.name, bundle.blob.entries)))
         else:
-            shapes.append((spec.name, tuple(rows if size is None else size for size in spec.shape)))
+            shapes.append((spec.name, _input_shape(bundle, spec, rows)))
     return Profile(graph.file, rows, tuple(shapes))

@@ -68,3 +68,10 @@ class TestBatches:
         assert decoder_batches((2, 8, 32)) == (1, 2)
         assert decoder_batches((4, 16)) == (1, 4)
         assert decoder_batches((8,)) == (1,)
+
+
+def test_free_sides_are_those_of_the_one_size_there_is(tiny_sdxl_bundle: Bundle) -> None:
+    profiles = [profile for spec in engine_specs(tiny_sdxl_bundle, (2,)) for profile in spec.profiles]
+    shapes = [dict(profile.shapes).get("latents") for profile in profiles if profile.rows == 2]
+    assert (2, 4, 8, 8) in shapes
+    assert {shape for shape in shapes if shape is not None} == {(2, 4, 8, 8)}
