@@ -10,12 +10,11 @@ import onnxruntime
 import torch
 
 import diffes
-from diffes.backends.tiles import OVERLAP
-from diffes.blob import write_blob
+from diffes.blob import Blob, write_blob
 from diffes.bundle import Bundle
 from diffes.checkpoint import Checkpoint
 from diffes.components import read_config
-from diffes.errors import InvalidInput, ScheduleError
+from diffes.errors import ScheduleError
 from diffes.files import sha256_of, write_text_atomically
 from diffes.manifest import (
     DTYPES,
@@ -38,6 +37,7 @@ from diffes.sizes import Size
 from export.folder import new_folder
 from export.networks import write_networks
 from export.pieces import Piece, condition_piece, decoder_piece, denoiser_piece, encoder_piece, subgraph_id
+from export.sizing import other_sizes, tile_of
 from export.trace import OPSET
 from export.weights import Weights
 from export.writer import BLOB, Progress, write_graphs
@@ -72,8 +72,8 @@ def export_bundle(
     InvalidInput for a size or a tile that the model cannot be.
     """
     schedules = with_dense(checkpoint, schedules, default)
-    compensation, others = _check_schedules(checkpoint, schedules, calibration), _others(checkpoint, sizes)
-    tile = None if tile is None else _latents_of(checkpoint, tile)
+    compensation, others = _check_schedules(checkpoint, schedules, calibration), other_sizes(checkpoint, sizes)
+    tile = None if tile is None else tile_of(checkpoint, tile)
     with new_folder(out, overwrite=overwrite) as folder:
         stored = DTYPES[dtype]
         model = PrunedModel(
@@ -85,8 +85,9 @@ def export_bundle(
             once=stored,
             taken=True,
         )
-        contents = _Contents.of(checkpoint, model, schedules, others, tile)
-        write_blob(folder / BLOB, contents.weights.tensors, {"model": checkpoint.identity.fingerprint})
+        contents = _stored(
+            folder / BLOB, checkpoint, model, lambda to: _Contents.of(checkpoint, model, schedules, others, tile, to)
+        )
         graphs, error = write_graphs(folder, contents.pieces, verify=verify, progress=progress)
         graphs, networks = write_networks(folder, contents.pieces, graphs, verify=verify, progress=progress)
         made = _created_with(calibration, error)
@@ -94,6 +95,17 @@ def export_bundle(
         write_text_atomically(folder / MANIFEST, manifest.text())
         check(Bundle.open(folder))
     return Bundle(out, manifest)
+
+
+def _stored(
+    path: Path, checkpoint: Checkpoint, model: PrunedModel, gather: Callable[[Weights], "_Contents"]
+) -> "_Contents":
+    """What is gathered, its weights in a blob: gathered again when they are, from the mapped file, not memory."""
+    weights = Weights(model.dtype)
+    gather(weights)
+    write_blob(path, weights.tensors, {"model": checkpoint.identity.fingerprint})
+    model.move_onto(weights.move_into(Blob(path)))
+    return gather(weights)
 
 
 @dataclass(frozen=True)
@@ -118,9 +130,10 @@ class _Contents:
         schedules: Mapping[str, Schedule],
         sizes: tuple[Size, ...],
         tile: int | None,
+        weights: Weights,
     ) -> "_Contents":
         """Gather the pieces, and with them the weights."""
-        weights, vae = Weights(model.dtype), checkpoint.vae_folder
+        vae = checkpoint.vae_folder
         plans = [checkpoint.architecture.dense, *(plan for s in schedules.values() for plan in s.plans)]
         return cls(
             checkpoint=checkpoint,
@@ -222,21 +235,6 @@ def _check_schedules(
     return next(iter(modes), "none")
 
 
-def _others(checkpoint: Checkpoint, sizes: Sequence[Size]) -> tuple[Size, ...]:
-    """The sizes that are not the model's own, each once; InvalidInput for one that it cannot make."""
-    multiple, own = checkpoint.architecture.side_multiple, checkpoint.image_size
-    others = tuple(size for size in dict.fromkeys(sizes) if size != own)
-    if not others:
-        return ()
-    if multiple is None:
-        raise InvalidInput("size", expected=f"{own}: this model makes images of one size", found=str(others[0]))
-    step = multiple * own.height // checkpoint.architecture.latent_shape[1]
-    for size in others:
-        if size.height % step or size.width % step:
-            raise InvalidInput("size", expected=f"sides that are multiples of {step}", found=str(size))
-    return others
-
-
 def _subgraphs(
     schedules: Mapping[str, Schedule], denoisers: Mapping[StagePlan, Piece], graphs: Mapping[str, Graph]
 ) -> tuple[Subgraph, ...]:
@@ -257,16 +255,6 @@ def _write_tokenizers(folder: Path, checkpoint: Checkpoint) -> tuple[TokenizerFi
         write_text_atomically(path, tokenizer.document)
         written.append(TokenizerFile(file=path.name, sha256=sha256_of(path)))
     return tuple(written)
-
-
-def _latents_of(checkpoint: Checkpoint, tile: int) -> int:
-    """Latents a side of a tile told in pixels; InvalidInput for one that the model cannot be decoded in."""
-    if checkpoint.vae_folder is None:
-        raise InvalidInput("decode_tile", expected="none: this model's latents are pixels", found=tile)
-    scale = checkpoint.image_size.height // checkpoint.architecture.latent_shape[1]
-    if tile <= 0 or tile % (OVERLAP * scale):
-        raise InvalidInput("decode_tile", expected=f"a multiple of {OVERLAP * scale} pixels", found=tile)
-    return tile // scale
 
 
 def _decode(checkpoint: Checkpoint, decoder: Piece | None, graphs: Mapping[str, Graph], tile: int | None) -> Decode:

@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
+from diffes.blob import Blob
+from diffes.errors import BundleError
 from diffes.manifest import PrefixSpec
 from diffes.pruning.prefix import Prefix
 
@@ -39,6 +41,23 @@ class Weights:
             for name, prefix in prefixes.items()
         }
 
+    def move_into(self, blob: Blob) -> dict[str, Tensor]:
+        """Hold the mapped file's bytes in place of memory, and give every tensor so by the name it was added under.
+
+        BundleError if what the file holds is not what was written.
+        """
+        for name, tensor in self.tensors.items():
+            stored = blob[name]
+            if not torch.equal(_bytes(stored), _bytes(tensor)):
+                raise BundleError(
+                    f"{blob.path} does not hold what was written to it",
+                    expected=f"the bytes of {name}",
+                    found="others",
+                    remedy="Check the disk, and export again.",
+                )
+            self.tensors[name] = stored
+        return {name: self.tensors[stored_as] for name, stored_as in self._stored_as.items()}
+
     def bytes_of(self, prefixes: Mapping[str, PrefixSpec]) -> int:
         """What the prefixes take together, each stored range counted once."""
         rows: dict[str, int] = {}
@@ -50,5 +69,9 @@ class Weights:
 
 def _digest(tensor: Tensor) -> str:
     digest = hashlib.sha256(f"{tensor.dtype} {tuple(tensor.shape)}".encode())
-    digest.update(tensor.flatten().view(torch.uint8).numpy().data)
+    digest.update(_bytes(tensor).numpy().data)
     return digest.hexdigest()
+
+
+def _bytes(tensor: Tensor) -> Tensor:
+    return tensor.flatten().view(torch.uint8)

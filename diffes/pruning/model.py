@@ -99,6 +99,17 @@ class PrunedModel:
                 self._denoisers.popitem(last=False)
         return self._denoisers[plan]
 
+    def move_onto(self, tensors: Mapping[str, Tensor]) -> None:
+        """Read these, equal ones held elsewhere, from now on: its own memory is given back.
+
+        Plans that were asked for before can be asked for again; nothing new can be compensated.
+        """
+        self.tensors.update({name: tensor for name, tensor in tensors.items() if name in self.tensors})
+        for kept in (self._unrounded, self._solvers, self._factors, self._denoisers):
+            kept.clear()
+        own = {name: self.tensors[name] for name in self._rows}  # compensated ones are a step's
+        self._conditioning = Conditioning(self.architecture, own, self.device)
+
     @property
     def has_factors(self) -> bool:
         """Whether pruned layers add what low-rank factors make of their entry."""

@@ -184,3 +184,35 @@ def test_without_a_calibration_only_the_dense_plan_runs(
     assert torch.equal(model.denoise(dit.dense, latents, conditions), expected)
     with pytest.raises(ScheduleError, match="needs a calibration"):
         model.denoise(PLANS[0], latents, conditions)
+
+
+@pytest.mark.parametrize("mode", ["low-rank:4", "full"])
+def test_a_model_moved_onto_other_memory_reads_that_alone(
+    tiny_checkpoint: Checkpoint,
+    tiny_weights: dict[str, Tensor],
+    tiny_calibration: Calibration,
+    latents: Tensor,
+    mode: CompensationMode,
+) -> None:
+    model = PrunedModel(tiny_checkpoint.architecture, tiny_weights, tiny_calibration, mode)
+    features = {"labels": torch.tensor([1, 2, 3, 10])}
+    before = model.condition(torch.full((4,), 500.0), features)
+    predicted = [model.denoise(plan, latents, before) for plan in PLANS]
+    copies = {name: tensor.clone() for name, tensor in model.tensors.items()}
+    model.move_onto({**copies, "of no model": torch.ones(1)})
+    for name, condition in model.condition(torch.full((4,), 500.0), features).items():
+        assert torch.equal(condition, before[name])
+    for plan, expected in zip(PLANS, predicted, strict=True):
+        assert torch.equal(model.denoise(plan, latents, before), expected)
+        held = {tensor.untyped_storage().data_ptr() for tensor in read_by(model, plan).values()}
+        assert held <= {copy.untyped_storage().data_ptr() for copy in copies.values()}
+    assert "of no model" not in model.tensors
+
+
+@pytest.mark.parametrize(("mode", "plan"), [("full", PLANS[1]), ("low-rank:4", PLANS[2])])
+def test_every_plans_weights_are_among_those_of_the_whole_denoiser(
+    models: dict[CompensationMode, PrunedModel], mode: CompensationMode, plan: StagePlan
+) -> None:
+    whole = {name for name, _ in models[mode].whole_denoiser().named_parameters()}
+    assert {f"weights.{name}" for name in read_by(models[mode], plan)} <= whole
+    assert models[mode].has_factors == mode.startswith("low-rank")
