@@ -120,8 +120,9 @@ def search(
         int | None,
         typer.Option(
             min=1,
-            help="Processes that judge schedules side by side: one a GPU (--device cuda), or each on its share of the"
-            " CPU's cores. The result is that of one process with the same --threads.",
+            help="Processes that judge schedules side by side: one a GPU (--device cuda), all on one that is named"
+            " (cuda:0), or each on its share of the CPU's cores. The result is that of one"
+            " process with the same --threads.",
         ),
     ] = None,
     ray: Annotated[

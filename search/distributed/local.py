@@ -74,22 +74,17 @@ def scratch_folder(folder: Path) -> Iterator[None]:
 
 
 def devices_of(device: str, count: int) -> list[str]:
-    """The device of each worker; SearchError if there are not so many."""
-    if device == "cpu" or count == 1:
+    """The device of each worker: of `cuda` one each, SearchError if there are too few; one that is named is shared."""
+    if device != "cuda" or count == 1:
         return [device] * count
-    if device != "cuda":
-        raise SearchError(
-            "several workers cannot share one device",
-            expected="cuda, whose devices are taken from the first on, or cpu",
-            found=f"{count} workers on {device}",
-            remedy="Give --device cuda; CUDA_VISIBLE_DEVICES chooses among them.",
-        )
     found = torch.cuda.device_count()
     if found < count:
         raise SearchError(
             "not every worker has a device",
             expected=f"{count} CUDA devices",
             found=found,
-            remedy=f"Take --workers {found}." if found else "Search on --device cpu.",
+            remedy=f"Take --workers {found}, or let them share one: --device cuda:0."
+            if found
+            else "Search on --device cpu.",
         )
     return [f"cuda:{number}" for number in range(count)]

@@ -12,7 +12,17 @@ from tests.examples.scripts import ROOT, Done, run
 DOCUMENT = "# Prose\n\nbefore\n" + "".join(
     f"<!-- begin {name} -->\n<!-- end {name} -->\nafter {name}\n"
     for name in (
-        *("distance", "distance-mse", "objective", "evaluations", "absolute", "compensation", "moments", "guidance"),
+        *(
+            "distance",
+            "distance-mse",
+            "objective",
+            "evaluations",
+            "absolute",
+            "compensation",
+            "moments",
+            "guidance",
+            "texts",
+        ),
         "conditions",
     )
 )
@@ -63,7 +73,7 @@ def write(tmp_path: Path, *arguments: str) -> Done:
 def keep_schedules(tmp_path: Path, name: str, moments: str, *guidances: float) -> None:
     """What schedule_quality.py leaves: a row for every guidance, its class accuracy a tenth of that."""
     measures = {"frechet_distance": 1.5, "frechet_to_data": 8.0, "mse": 0.01, "reference_frechet_to_data": 5.0}
-    measures |= {"reference_class_accuracy": 0.9}
+    measures |= {"reference_class_accuracy": 0.9, "macs_removed": 0.301, "ssim": 0.75}
     rows = [measures | {"schedule": "uniform", "guidance": each, "class_accuracy": each / 10} for each in guidances]
     study = {"moments": moments, "calibration_images": 512, "rows": rows}
     (tmp_path / "schedules").mkdir(exist_ok=True)
@@ -158,6 +168,13 @@ def test_sources_of_moments_and_guidances_stand_in_order(tmp_path: Path) -> None
     text = (tmp_path / "quality.md").read_text()
     assert text.index("| 1.25 |") < text.index("| 3 |")
     assert text.index("| trajectories |") < text.index("| noised data |")
+
+
+def test_schedules_of_the_text_to_image_model_stand_below_its_dense_self(tmp_path: Path) -> None:
+    keep_schedules(tmp_path, "texts.json", "trajectories", 5.0)
+    write(tmp_path)
+    assert row(tmp_path, "texts", "dense") == ["0", "0", "5.00", "0.9000", "1", "0"]
+    assert row(tmp_path, "texts", "uniform") == ["30.1%", "1.50", "8.00", "0.5000", "0.7500", "0.01000"]
 
 
 def test_conditions_are_told(tmp_path: Path) -> None:

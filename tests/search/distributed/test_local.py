@@ -34,9 +34,9 @@ def test_missing_gpus_are_named(monkeypatch: pytest.MonkeyPatch) -> None:
         LocalWorkers(4).fitted(small_options(device="cuda"))
 
 
-def test_workers_do_not_share_a_gpu() -> None:
-    with pytest.raises(SearchError, match="found 2 workers on cuda:1"):
-        devices_of("cuda:1", 2)
+def test_a_gpu_that_is_named_is_shared() -> None:
+    """A small model's steps are as long as it takes to launch them: one process leaves most of a GPU idle."""
+    assert devices_of("cuda:1", 3) == ["cuda:1"] * 3
 
 
 def test_there_is_at_least_one_worker() -> None:
