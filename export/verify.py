@@ -3,19 +3,17 @@
 from collections.abc import Callable, Mapping
 from contextlib import nullcontext
 from pathlib import Path
-from typing import Any
 
 import onnxruntime
 import torch
 from torch import Tensor, nn
 
-from diffes.backends.sessions import ERRORS_ONLY, open_session, run_session
+from diffes.backends.sessions import ERRORS_ONLY, open_session, own_memory, run_session
 from diffes.blob import Blob
 from diffes.errors import BundleError
 from diffes.graphs import read_graph
 from diffes.manifest import PrefixSpec
 from diffes.pruning.prefix import Prefix
-from export.placement import ONNX_TYPES
 from export.widen import NARROW, Widened, widened
 
 TOLERANCE = 1e-4  # of the largest output: float32 sums in another order
@@ -78,22 +76,10 @@ def _widened(path: Path, weights: Mapping[str, Tensor]) -> _Run:
     options.enable_cpu_mem_arena = options.enable_mem_pattern = False  # what was read is given back at once
     model = widened(read_graph(path), weights).SerializeToString()
     session = onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
-    values = {name: _stored_value(tensor) for name, tensor in weights.items()}
+    values = {name: own_memory(tensor.detach()) for name, tensor in weights.items()}
 
     def run(given: Mapping[str, Tensor]) -> list[Tensor]:
-        feeds = {name: _value(value) for name, value in given.items()}
+        feeds = {name: own_memory(value.contiguous()) for name, value in given.items()}
         return [torch.from_numpy(found.numpy()) for found in session.run_with_ort_values(None, {**feeds, **values})]
 
     return run
-
-
-def _value(tensor: Tensor) -> Any:
-    return onnxruntime.OrtValue.ortvalue_from_numpy(tensor.contiguous().numpy())
-
-
-def _stored_value(tensor: Tensor) -> Any:
-    """The tensor's own memory in its type; numpy knows no bfloat16."""
-    if tensor.dtype not in NARROW:
-        return _value(tensor)
-    bits = tensor.detach().contiguous().view(torch.int16).numpy()
-    return onnxruntime.OrtValue.ortvalue_from_numpy_with_onnx_type(bits, ONNX_TYPES[tensor.dtype])

@@ -16,7 +16,14 @@ from torch import Tensor
 
 from diffes.backends.operators.fuse import fuse, is_fused
 from diffes.backends.operators.kernels import library
-from diffes.backends.sessions import ERRORS_ONLY, arena, memory_errors, provider_for, start_session
+from diffes.backends.sessions import (
+    ERRORS_ONLY,
+    arena,
+    memory_errors,
+    own_memory,
+    provider_for,
+    start_session,
+)
 from diffes.errors import BackendError
 from diffes.graphs import read_graph
 from diffes.manifest import DTYPES, TensorSpec
@@ -57,7 +64,7 @@ class BoundGraph:
         self._grown = grown
         self._stream = _stream_of(device) if device.type == "cuda" else None
         # a session reads its weights where they are and does not keep them alive
-        self._weights = {name: _value(tensor) for name, tensor in weights.items()}
+        self._weights = {name: own_memory(tensor) for name, tensor in weights.items()}
         fused = fuse(model, attention=self._dtype.itemsize == 2 or device.type == "cpu")
         self._session = self._open(path, fused)
         self._kept: dict[tuple[int, ...], tuple[str, list[Tensor]]] = {}
@@ -170,9 +177,3 @@ def _told(weight: tuple[tuple[int, ...], int | None] | None) -> str:
         return "no such weight"
     shape, kind = weight
     return f"{shape} of {onnx.TensorProto.DataType.Name(kind) if kind else 'another type'}"
-
-
-def _value(tensor: Tensor) -> Any:
-    """The tensor's own memory as ONNX Runtime's value."""
-    native = onnxruntime.capi._pybind_state.OrtValue.from_dlpack(tensor.__dlpack__(), False)
-    return onnxruntime.OrtValue(native)

@@ -88,6 +88,12 @@ def run_session(session: Any, inputs: Mapping[str, Tensor]) -> list[Tensor]:
         return [torch.from_numpy(output) for output in session.run(None, feeds)]
 
 
+def own_memory(tensor: Tensor) -> Any:
+    """The tensor's own memory as ONNX Runtime's value; it must outlive whoever reads it."""
+    native = onnxruntime.capi._pybind_state.OrtValue.from_dlpack(tensor.__dlpack__(), False)
+    return onnxruntime.OrtValue(native)
+
+
 @contextmanager
 def memory_errors() -> Iterator[None]:
     """OutOfMemory in place of ONNX Runtime's own errors, which say it in words alone."""
