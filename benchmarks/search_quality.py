@@ -5,13 +5,14 @@ from typing import Any
 
 from diffes.checkpoint import Checkpoint
 from diffes.errors import ScheduleError
-from diffes.evaluation import Evaluation, Protocol, Recorded, Side, evaluate, pixels
+from diffes.evaluation import Evaluation, Protocol, Recorded, Side, evaluate
 from diffes.pruning.cache import calibration_for
 from diffes.pruning.calibration import Calibration
 from diffes.pruning.model import PrunedModel
 from diffes.quality import FeatureExtractor
 from diffes.sampling import trajectory
 from diffes.schedule import Sampler, Schedule, StagePlan
+from search.objectives import image_decoder
 from search.options import SearchOptions
 
 
@@ -23,6 +24,7 @@ class Judge:
         self._device = device
         self._images, self._batch = images, batch
         self._extractor = FeatureExtractor.load(features, device)
+        self._decode = image_decoder(checkpoint, device, batch)
         self._models: dict[str, tuple[Calibration, PrunedModel, Recorded]] = {}
 
     def __call__(self, options: SearchOptions, document: dict[str, Any]) -> Evaluation:
@@ -39,7 +41,7 @@ class Judge:
             )
         protocol = self._protocol(schedule.sampler)
         stages = [schedule.stage_index(timestep) for timestep in protocol.path.timesteps]
-        side = Side(model, [schedule.stages[stage].blocks for stage in stages], pixels, model.device)
+        side = Side(model, [schedule.stages[stage].blocks for stage in stages], self._decode, model.device)
         return evaluate(side, dense, protocol, self._extractor)
 
     def _known(self, options: SearchOptions, schedule: Schedule) -> tuple[Calibration, PrunedModel, Recorded]:
@@ -51,7 +53,7 @@ class Judge:
             architecture, weights = self._checkpoint.architecture, self._checkpoint.weights()
             model = PrunedModel(architecture, weights, calibration, schedule.compensation, device=self._device)
             keys: list[StagePlan] = [model.architecture.dense] * schedule.sampler.steps
-            self._models[key] = calibration, model, Recorded(Side(model, keys, pixels, model.device))
+            self._models[key] = calibration, model, Recorded(Side(model, keys, self._decode, model.device))
         return self._models[key]
 
     def _protocol(self, sampler: Sampler) -> Protocol:

@@ -16,6 +16,7 @@ from diffes.bundled import bundled_features
 from diffes.checkpoint import Checkpoint
 from diffes.components import read_config, read_state
 from diffes.errors import InvalidInput, QualityError
+from diffes.evaluation import pixels
 from diffes.quality import (
     FeatureExtractor,
     cosine_distance,
@@ -162,7 +163,7 @@ def _score(metric: str, device: torch.device | str, batch: int) -> Objective:
 def image_decoder(checkpoint: Checkpoint, device: torch.device | str, batch: int) -> Decode:
     """What makes images in [-1, 1] of the checkpoint's latents, `batch` at once: its VAE, or clipping for pixels."""
     if checkpoint.vae_folder is None:
-        return lambda latents: latents.clamp(-1, 1)
+        return pixels
     from diffes.decoder import LatentDecoder
 
     vae = LatentDecoder(read_config(checkpoint.vae_folder), read_state(checkpoint.vae_folder)).to(device).float()
