@@ -53,7 +53,8 @@ def main() -> None:
         seconds = time.perf_counter() - began
         rows += [_row(name, schedule, scale, at, seconds, weights) for scale, at in found.evaluations.items()]
         best.append({"schedule": name, "compensation": schedule.compensation, **_bests(found)})
-        write_text_atomically(options.out, json.dumps(_document(options, rows, best), indent=1) + "\n")
+        document = _document(options, calibration.spec, rows, best)
+        write_text_atomically(options.out, json.dumps(document, indent=1) + "\n")
 
 
 def _row(
@@ -141,7 +142,7 @@ def _sampler(checkpoint: Checkpoint, options: argparse.Namespace) -> Sampler:
 
 
 def _document(
-    options: argparse.Namespace, rows: list[dict[str, object]], best: list[dict[str, object]]
+    options: argparse.Namespace, spec: CalibrationSpec, rows: list[dict[str, object]], best: list[dict[str, object]]
 ) -> dict[str, object]:
     device = torch.cuda.get_device_name(options.device) if options.device.startswith("cuda") else platform.processor()
     return {
@@ -151,9 +152,9 @@ def _document(
         "tf32": options.tf32,
         "steps": options.steps,
         "guidance": options.guidance,
-        "damping": options.damping,
-        "moments": "trajectories" if options.calibration_data is None else "noised data",
-        "calibration_images": options.calibration_images,
+        "damping": spec.damping,
+        "moments": "trajectories" if spec.source == "trajectories" else "noised data",
+        "calibration_images": spec.images,
         "rows": rows,
         "best": best,
     }
@@ -170,7 +171,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--steps", type=int, default=20)
     parser.add_argument("--guidance", type=float, action="append", default=None, help="default: 1.5")
     parser.add_argument("--calibration", type=Path, default=None, help="file to read, or to write if there is none")
-    parser.add_argument("--calibration-images", type=int, default=128)
+    parser.add_argument("--calibration-images", type=int, default=128, help="of a calibration that is not read")
     parser.add_argument("--calibration-data", type=Path, default=None, help="folder of images to take moments from")
     parser.add_argument("--damping", type=read_damping, default="auto", help="auto or a share of the mean variance")
     parser.add_argument("--device", default="cpu")
