@@ -59,7 +59,13 @@ def gated_norm() -> dict[str, int]:
     strides = dict.fromkeys((f"{name}_stride" for name in ("gate", "offset", "scale", "shift")), "i32")
     types = {**pointers, "tokens": "i32", "width": "i32", **strides, "eps": "fp32"}
     constants = {"GATED": True, "PRODUCT": True, "MAIN": 1024, "REST": 128, "EXACT": True}
-    return compiled(norms._gated_norm_row, types, constants, warps=1, multiples_of_16=("tokens", "width", *strides))
+    return compiled(
+        norms._gated_norm_row,
+        types,
+        constants,
+        warps=norms.warps_of(1152),
+        multiples_of_16=("tokens", "width", *strides),
+    )
 
 
 def between_convolutions() -> dict[str, dict[str, int]]:
