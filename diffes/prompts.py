@@ -59,7 +59,7 @@ class Prompt:
 
     wanted: Mapping[str, Numbers] = field(hash=False)
     unwanted: Mapping[str, Numbers] = field(hash=False)
-    said: Mapping[str, str | int] = field(hash=False)
+    said: Mapping[str, str | int | tuple[int, int]] = field(hash=False)
 
     def rows(self, inputs: Mapping[str, RowSpec]) -> Prompts:
         """As one row of each of a family's inputs."""

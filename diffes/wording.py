@@ -1,6 +1,6 @@
 """From what callers say to prompts: how a model's callers tell it what to show."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, Protocol, cast
@@ -9,7 +9,7 @@ from diffes.architectures import Architecture
 from diffes.errors import InvalidInput
 from diffes.labels import label_in, label_of
 from diffes.prompts import Numbers, Prompt, Prompts, Rows, rows_of
-from diffes.sizes import Size
+from diffes.sizes import WHOLE, Framing, Size
 from diffes.tokens import Tokenizer, tokens_of
 
 
@@ -36,10 +36,13 @@ class Wording(Protocol):
         text: str | None = None,
         unwanted: str | None = None,
         size: Size | None = None,
+        framing: Framing = WHOLE,
+        unwanted_framing: Framing | None = None,
     ) -> Prompt:
         """What is meant by a label or a text, and by a text of what is not to be seen; InvalidInput if nothing is.
 
-        `size` is the image's, if it is not the model's own.
+        `size` is the image's, if it is not the model's own. `framing` is told to a model that knows framings, and to
+        guidance's other branch as well unless it has one of its own.
         """
 
 
@@ -64,10 +67,13 @@ class ClassNames:
         text: str | None = None,
         unwanted: str | None = None,
         size: Size | None = None,  # noqa: ARG002 - such a model is not told
+        framing: Framing = WHOLE,
+        unwanted_framing: Framing | None = None,
     ) -> Prompt:
         """Of a class by its name or id, or else of the one that the text names; InvalidInput if none is meant."""
         if unwanted is not None:
             raise InvalidInput("negative_prompt", expected="nothing: this model knows classes alone", found=unwanted)
+        _refuse(_said(framing, unwanted_framing))
         number = label_in(text or "", self.names) if label is None else label_of(label, self.names)
         return Prompt(
             wanted=_numbers(self.examples.wanted, number),
@@ -104,23 +110,38 @@ class Texts:
         text: str | None = None,
         unwanted: str | None = None,
         size: Size | None = None,
+        framing: Framing = WHOLE,
+        unwanted_framing: Framing | None = None,
     ) -> Prompt:
         """Of a text, the empty one included; without `unwanted` guidance leads away from no text, as diffusers does."""
         if label is not None or text is None:
             field, found = ("prompt", "none") if label is None else ("label", repr(label))
             raise InvalidInput(field, expected="a prompt alone: this model reads texts", found=found)
-        said = {"prompt": text, **({} if unwanted is None else {"negative_prompt": unwanted})}
-        size = size or self.size
-        return Prompt(wanted=self._told(text, size), unwanted=self._told(unwanted, size), said=said)
+        framed = _said(framing, unwanted_framing)
+        if not self.architecture.framed:
+            _refuse(framed)
+        said = {"prompt": text, **({} if unwanted is None else {"negative_prompt": unwanted}), **framed}
+        size, other = size or self.size, framing if unwanted_framing is None else unwanted_framing
+        return Prompt(wanted=self._told(text, size, framing), unwanted=self._told(unwanted, size, other), said=said)
 
-    def _told(self, text: str | None, size: Size) -> dict[str, Numbers]:
+    def _told(self, text: str | None, size: Size, framing: Framing) -> dict[str, Numbers]:
         texts = self.architecture.texts
         assert texts is not None
         return {
             "tokens": tokens_of(self.tokenizers, text or ""),
             "present": 0.0 if text is None and texts.zeros else 1.0,
-            **self.architecture.sizes(*size),
+            **self.architecture.sizes(size, framing),
         }
+
+
+def _said(framing: Framing, unwanted: Framing | None) -> dict[str, str | tuple[int, int]]:
+    return {**framing.said(), **({} if unwanted is None else unwanted.said("negative_"))}
+
+
+def _refuse(framed: Mapping[str, object]) -> None:
+    """InvalidInput for the first thing that was said of a framing."""
+    for field, value in framed.items():
+        raise InvalidInput(field, expected="nothing: this model is not told how an image was cut", found=value)
 
 
 def _named(text: str, names: Sequence[str]) -> int | None:

@@ -4,6 +4,7 @@ import torch
 from diffes.checkpoint import Checkpoint
 from diffes.errors import InvalidInput
 from diffes.prompts import RowSpec
+from diffes.sizes import Framing, Size
 from diffes.wording import ClassNames
 from tests.prompting import labelled, of_label
 
@@ -50,6 +51,23 @@ def test_a_text_is_meant_as_it_stands_and_led_away_from_nothing(tiny_sdxl: Check
     assert led.said == {"prompt": "a red cat", "negative_prompt": "a dog"}
     assert led.unwanted == wording.prompt(text="a dog").wanted
     assert wording.prompt(text="a red cat", unwanted="").unwanted["present"] == 1
+
+
+def test_a_framing_is_told_to_both_branches_unless_each_has_its_own(tiny_sdxl: Checkpoint) -> None:
+    wording, framing = tiny_sdxl.wording, Framing(Size(64, 32), (1, 2))
+    prompt = wording.prompt(text="a red cat", framing=framing)
+
+    assert prompt.wanted["time_ids"] == prompt.unwanted["time_ids"] == (64, 32, 1, 2, 16, 16)
+    assert prompt.said == {"prompt": "a red cat", "original_size": "32x64", "crops_coords_top_left": (1, 2)}
+    own = wording.prompt(text="a red cat", framing=framing, unwanted_framing=Framing(Size(8, 8), None, Size(4, 4)))
+    assert (own.wanted, own.unwanted["time_ids"]) == (prompt.wanted, (8, 8, 0, 0, 4, 4))
+
+
+def test_a_framing_means_nothing_to_a_model_that_knows_classes() -> None:
+    with pytest.raises(InvalidInput, match="invalid target_size.*not told how an image was cut.*found 8x8"):
+        WORDING.prompt("dog", framing=Framing(target=Size(8, 8)))
+    with pytest.raises(InvalidInput, match="invalid negative_original_size"):
+        WORDING.prompt("dog", unwanted_framing=Framing(Size(8, 8), None, Size(8, 8)))
 
 
 def test_texts_are_examples_in_turn(tiny_sdxl: Checkpoint) -> None:

@@ -36,6 +36,7 @@ class AdaLNTransformer:
 
     texts: ClassVar[None] = None
     side_multiple: ClassVar[None] = None  # positions are a table
+    framed: ClassVar[bool] = False
 
     @property
     def alone(self) -> Self:

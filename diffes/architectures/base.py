@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from diffes.errors import CheckpointError
 from diffes.prompts import Numbers, Prompts, Rows, RowSpec
 from diffes.schedule import BlockPlan, StagePlan
+from diffes.sizes import WHOLE, Framing, Size
 
 if TYPE_CHECKING:
     from diffes.architectures.texts import TextEncoders
@@ -125,8 +126,12 @@ class Architecture(Protocol):
     def prompt_inputs(self) -> dict[str, RowSpec]:
         """What a prompt is, by name: with text encoders their inputs, and what `sizes` gives."""
 
-    def sizes(self, height: int, width: int) -> dict[str, Numbers]:
-        """What of a prompt tells the size of its image, in pixels."""
+    @property
+    def framed(self) -> bool:
+        """Whether it is told how an image was cut."""
+
+    def sizes(self, size: Size, framing: Framing = WHOLE) -> dict[str, Numbers]:
+        """What of a prompt tells the size of its image, and how it was cut where the family is told."""
 
     def features(self) -> dict[str, RowSpec]:
         """What the condition takes beside timesteps, by name. Without an encoder that is the prompt."""

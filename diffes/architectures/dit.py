@@ -59,7 +59,7 @@ class DiT(AdaLNTransformer):
         """The step of a stage plan on tensors already cut to it."""
         return AdaLNStep(self, plan, weights)
 
-    def sizes(self, *_: int) -> dict[str, Numbers]:
+    def sizes(self, *_: object) -> dict[str, Numbers]:
         """Nothing: every image has the same."""
         return {}
 

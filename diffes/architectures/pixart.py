@@ -26,6 +26,7 @@ from diffes.architectures.pixart_step import PixArtStep
 from diffes.architectures.pixart_weights import convert
 from diffes.prompts import Numbers, Prompts, Rows, RowSpec
 from diffes.schedule import StagePlan
+from diffes.sizes import Size
 
 _TEXT_TOKENS = 120  # of a caption, as the pipeline cuts and fills it
 _SIZED = 128  # sample_size of models that are told resolution and aspect ratio, if their config does not say
@@ -85,11 +86,11 @@ class PixArt(AdaLNTransformer):
             **(sizes if self.sized else {}),
         }
 
-    def sizes(self, height: int, width: int) -> dict[str, Numbers]:
+    def sizes(self, size: Size, *_: object) -> dict[str, Numbers]:
         """In pixels, and their ratio; nothing of models that are not told."""
         if not self.sized:
             return {}
-        return {"resolution": (float(height), float(width)), "aspect_ratio": (height / width,)}
+        return {"resolution": tuple(map(float, size)), "aspect_ratio": (size.height / size.width,)}
 
     def features(self) -> dict[str, RowSpec]:
         """What is added to the time embedding."""

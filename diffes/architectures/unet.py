@@ -21,7 +21,7 @@ channels].
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -37,6 +37,7 @@ from diffes.architectures.unet_weights import convert
 from diffes.errors import CheckpointError
 from diffes.prompts import Numbers, Prompts, Rows, RowSpec
 from diffes.schedule import BlockPlan, StagePlan
+from diffes.sizes import WHOLE, Framing, Size
 
 
 @dataclass(frozen=True)
@@ -55,6 +56,8 @@ class UNet:
     norm_groups: int
     norm_eps: float
     texts: TextEncoders | None
+
+    framed: ClassVar[bool] = True
 
     @classmethod
     def from_config(cls, config: Mapping[str, Any]) -> "UNet":
@@ -169,9 +172,9 @@ class UNet:
         texts = states if self.texts is None else self.texts.inputs()
         return {**texts, "time_ids": RowSpec(torch.float32, (TIME_IDS,))}
 
-    def sizes(self, height: int, width: int) -> dict[str, Numbers]:
-        """As if the image had that size from the start and nothing were cut off: what diffusers says by default."""
-        return {"time_ids": (float(height), float(width), 0.0, 0.0, float(height), float(width))}
+    def sizes(self, size: Size, framing: Framing = WHOLE) -> dict[str, Numbers]:
+        """Original size, crop and target size; those of WHOLE are what diffusers says by default."""
+        return {"time_ids": tuple(map(float, framing.of(size)))}
 
     def features(self) -> dict[str, RowSpec]:
         """What is added to the time embedding."""
@@ -179,8 +182,8 @@ class UNet:
 
     def examples(self) -> Prompts:
         """One of normal states, or of a text of token 0 alone, and no crop; guidance leads away from none at all."""
-        size = 8 * self.sample_size
-        ids = torch.tensor([self.sizes(size, size)["time_ids"]])
+        side = 8 * self.sample_size
+        ids = torch.tensor([self.sizes(Size(side, side))["time_ids"]])
         inputs = {name: spec for name, spec in self.prompt_inputs().items() if name != "time_ids"}
         unwanted = {name: torch.zeros(1, *spec.shape, dtype=spec.dtype) for name, spec in inputs.items()}
         if self.texts is not None:

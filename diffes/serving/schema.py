@@ -10,6 +10,15 @@ from diffes.engine.request import MAX_GUIDANCE, MAX_IMAGES, MAX_PREVIEWS, MAX_SE
 from diffes.errors import InvalidInput
 from diffes.images import png
 from diffes.serving.bodies import Body, Name, between, shown
+from diffes.serving.framing import (
+    Crop,
+    OriginalSize,
+    OtherOriginalSize,
+    OtherTargetSize,
+    TargetSize,
+    framing_of,
+    unwanted_framing_of,
+)
 from diffes.sizes import Size
 from diffes.wording import Wording
 
@@ -44,6 +53,12 @@ class GenerateBody(Body):
         default=None, json_schema_extra=between(0, MAX_GUIDANCE), description="0 or 1: none; default: the schedule's."
     )
     size: Name | None = Field(default=None, description="WIDTHxHEIGHT, one of the bundle's; default: the model's own.")
+    original_size: OriginalSize = None
+    crops_coords_top_left: Crop = None
+    target_size: TargetSize = None
+    negative_original_size: OtherOriginalSize = None
+    negative_crops_coords_top_left: Crop = None
+    negative_target_size: OtherTargetSize = None
     schedule: Name | None = Field(default=None, description="One of the bundle's schedules; default: the bundle's.")
     timeout_s: float | None = Field(
         default=None,
@@ -81,7 +96,9 @@ class GenerateBody(Body):
         """What the engine is asked; InvalidInput for a label or prompt that means nothing to the model."""
         size = None if self.size is None else Size.read(self.size)
         return Request(
-            prompt=wording.prompt(self.label, self.prompt, self.negative_prompt, size),
+            prompt=wording.prompt(
+                self.label, self.prompt, self.negative_prompt, size, framing_of(self), unwanted_framing_of(self)
+            ),
             seed=random_seed() if self.seed is None else self.seed,
             images=self.n,
             steps=self.steps,
@@ -129,6 +146,12 @@ class GenerateAnswer(BaseModel):
     prompt: str | None = Field(default=None, description="The text, of a model that reads texts.")
     negative_prompt: str | None = None
     size: str
+    original_size: str | None = None
+    crops_coords_top_left: tuple[int, int] | None = None
+    target_size: str | None = None
+    negative_original_size: str | None = None
+    negative_crops_coords_top_left: tuple[int, int] | None = None
+    negative_target_size: str | None = None
     schedule: str
     shed_from: str | None = Field(description="The default schedule, if a cheaper one stood in for it under load.")
     steps: int

@@ -106,7 +106,7 @@ def resource() -> Resource:
     return ours.merge(found) if named else found.merge(ours)
 
 
-def _attributes(ending: Ending) -> dict[str, str | float]:
+def _attributes(ending: Ending) -> dict[str, str | float | tuple[int, int]]:
     request = ending.request
     return {
         "diffes.request_id": request.id,

@@ -93,6 +93,51 @@ def test_other_sizes_are_refused_by_name(texts: TestClient, size: str) -> None:
     assert [answer.json()["error"]["param"] for answer in answers] == ["size", "size"]
 
 
+FRAMED = {"original_size": "64x32", "crops_coords_top_left": [1, 2]}
+OTHERS = {"negative_original_size": "8x8", "negative_target_size": "4x4"}
+
+
+def test_what_was_cut_is_told_and_repeated(texts: TestClient) -> None:
+    framed = texts.post("/generate", json={**ASKED, **FRAMED, **OTHERS}).json()
+    openai = texts.post(
+        "/v1/images/generations", json={"prompt": "a red cat", "seed": 3, "steps": 2, **FRAMED, **OTHERS}
+    )
+
+    assert {name: framed[name] for name in (FRAMED | OTHERS)} == FRAMED | OTHERS
+    assert framed["target_size"] is None
+    assert framed["images"][0] == openai.json()["data"][0]["b64_json"]
+    images = {framed["images"][0], texts.post("/generate", json={**ASKED, **FRAMED}).json()["images"][0]}
+    assert len(images | {texts.post("/generate", json=ASKED).json()["images"][0]}) == 3
+
+
+@pytest.mark.parametrize(
+    ("asked", "field"),
+    [
+        ({"original_size": "64"}, "original_size"),
+        ({"target_size": "0x4"}, "target_size"),
+        ({"crops_coords_top_left": [1]}, "crops_coords_top_left"),
+        ({"crops_coords_top_left": [1, -2]}, "crops_coords_top_left"),
+        ({"crops_coords_top_left": [1, 2.5]}, "crops_coords_top_left"),
+        ({"negative_original_size": "8x8"}, "negative_target_size"),
+        ({"negative_target_size": "8x8"}, "negative_original_size"),
+        ({"negative_crops_coords_top_left": [0, 0]}, "negative_original_size"),
+    ],
+)
+def test_framings_that_are_none_are_refused_by_name(texts: TestClient, asked: dict[str, object], field: str) -> None:
+    native = texts.post("/generate", json={**ASKED, **asked})
+    openai = texts.post("/v1/images/generations", json={"prompt": "a cat", **asked})
+
+    assert [native.status_code, openai.status_code] == [422, 400]
+    assert native.json()["error"]["param"] == openai.json()["error"]["param"] == field
+
+
+def test_a_framing_means_nothing_to_a_model_that_knows_classes(client: TestClient) -> None:
+    answer = client.post("/generate", json={"label": 3, **FRAMED})
+
+    assert answer.status_code == 422
+    assert answer.json()["error"]["param"] == "original_size"
+
+
 def test_a_negative_prompt_means_nothing_to_a_model_that_knows_classes(client: TestClient) -> None:
     answer = client.post("/generate", json={"label": 3, "negative_prompt": "a dog"})
 
