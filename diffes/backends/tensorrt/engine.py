@@ -10,12 +10,13 @@ from torch import Tensor
 from diffes.backends.buckets import pieces
 from diffes.backends.tensorrt.gpu import Gpu
 from diffes.backends.tensorrt.package import Package
-from diffes.backends.tensorrt.profiles import EngineSpec, Profile
+from diffes.backends.tensorrt.profiles import LATENTS, EngineSpec, Profile
 from diffes.blob import ALIGNMENT, Entry
 from diffes.errors import BackendError
 from diffes.manifest import Graph, TensorSpec
 
 Addresses = Mapping[str, int]
+Place = tuple[str, tuple[int, ...]]  # a graph, and the sides of latents where they are free
 
 
 def weight_addresses(graph: Graph, entries: Mapping[str, Entry], base: int) -> dict[str, int]:
@@ -30,17 +31,20 @@ def weight_addresses(graph: Graph, entries: Mapping[str, Entry], base: int) -> d
 
 @dataclass(frozen=True)
 class Ports:
-    """A graph's inputs and outputs at fixed places, as large as its largest batch; all its contexts share them."""
+    """A graph's inputs and outputs at fixed places, as large as its largest batch; all its contexts for images of one
+    size share them.
+    """
 
     inputs: Mapping[str, Tensor]
     outputs: Mapping[str, Tensor]
 
     @classmethod
-    def of(cls, graph: Graph, rows: int, device: torch.device) -> "Ports":
+    def of(cls, graph: Graph, largest: Profile, device: torch.device) -> "Ports":
         """Zeros at first. Rows never meet, so what pads a batch may be whatever was there before."""
+        inputs, outputs = dict(largest.shapes), dict(largest.outputs)
         return cls(
-            {spec.name: _zeros(spec, rows, device) for spec in graph.inputs},
-            {spec.name: _zeros(spec, rows, device) for spec in graph.outputs},
+            {spec.name: _zeros(spec, inputs.get(spec.name, spec.shape), device) for spec in graph.inputs},
+            {spec.name: _zeros(spec, outputs[spec.name], device) for spec in graph.outputs},
         )
 
     @property
@@ -64,9 +68,9 @@ class LoadedEngine:
                 found="an engine it refuses",
                 remedy="Delete the engine from the cache, so that it is built again on this machine.",
             )
-        self._contexts: dict[tuple[str, int], Any] = {}
-        self._ports: dict[str, Ports] = {}
-        self._sizes: dict[str, tuple[int, ...]] = {}
+        self._contexts: dict[tuple[Place, int], Any] = {}
+        self._ports: dict[Place, Ports] = {}
+        self._rows: dict[Place, tuple[int, ...]] = {}
 
     @property
     def scratch_bytes(self) -> int:
@@ -75,33 +79,47 @@ class LoadedEngine:
 
     def bind(self, graphs: Sequence[Graph], weights: Mapping[str, Addresses], scratch: Tensor) -> None:
         """Make the contexts. `weights` are the addresses of each graph's weights, by its file."""
-        for graph in graphs:
-            sizes = tuple(sorted(profile.rows for profile in self._spec.profiles if profile.graph == graph.file))
-            self._sizes[graph.file] = sizes
-            self._ports[graph.file] = Ports.of(graph, sizes[-1], self._gpu.device)
+        by_file = {graph.file: graph for graph in graphs}
+        for profile in sorted(self._spec.profiles, key=lambda profile: profile.rows):  # the largest comes last
+            place = profile.graph, profile.sides
+            self._rows[place] = (*self._rows.get(place, ()), profile.rows)
+            self._ports[place] = Ports.of(by_file[profile.graph], profile, self._gpu.device)
         with self._gpu.active():
             for index, profile in enumerate(self._spec.profiles):
-                addresses = {**self._ports[profile.graph].addresses, **weights[profile.graph]}
-                context = self._bound(index, profile, addresses)
+                place = profile.graph, profile.sides
+                context = self._bound(index, profile, {**self._ports[place].addresses, **weights[profile.graph]})
                 context.set_device_memory(scratch.data_ptr(), scratch.nbytes)
-                self._contexts[profile.graph, profile.rows] = context
+                self._contexts[place, profile.rows] = context
             self._gpu.synchronize()
 
     def run(self, graph: str, inputs: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """Outputs [rows, ...] in float32 on the GPU, for inputs of any dtype, place and number of rows."""
-        ports, rows = self._ports[graph], len(next(iter(inputs.values())))
+        """Outputs [rows, ...] in float32 on the GPU, for inputs of any dtype, place and number of rows.
+
+        BackendError for latents of a size that there is no profile for.
+        """
+        place = self._place(graph, inputs)
+        ports, rows = self._ports[place], len(next(iter(inputs.values())))
         parts: dict[str, list[Tensor]] = {name: [] for name in ports.outputs}
         with self._gpu.active():
-            for start, end, size in pieces(rows, self._sizes[graph]):
+            for start, end, size in pieces(rows, self._rows[place]):
                 count = end - start
                 for name, port in ports.inputs.items():
                     port[:count].copy_(inputs[name][start:end])  # converts on the way
-                if not self._contexts[graph, size].execute_async_v3(self._gpu.stream()):
+                if not self._contexts[place, size].execute_async_v3(self._gpu.stream()):
                     raise BackendError(f"{self._package.name} failed in {graph}", found=f"{size} rows not executed")
                 for name, port in ports.outputs.items():
                     # a copy: the next call writes the same place
                     parts[name].append(port[:count].to(torch.float32, copy=True))
         return {name: outputs[0] if len(outputs) == 1 else torch.cat(outputs) for name, outputs in parts.items()}
+
+    def _place(self, graph: str, inputs: Mapping[str, Tensor]) -> Place:
+        if (graph, ()) in self._ports:
+            return graph, ()
+        place = graph, tuple(inputs[LATENTS].shape[2:])
+        if place not in self._ports:
+            known = [sides for file, sides in self._ports if file == graph]
+            raise BackendError(f"{graph} has no profile for these latents", expected=f"one of {known}", found=place[1])
+        return place
 
     def _bound(self, index: int, profile: Profile, addresses: Addresses) -> Any:
         """A context of profile `index` with the profile's shapes and every tensor's address."""
@@ -118,7 +136,7 @@ class LoadedEngine:
         return context
 
 
-def _zeros(spec: TensorSpec, rows: int, device: torch.device) -> Tensor:
-    shape = tuple(rows if size is None else size for size in spec.shape)
+def _zeros(spec: TensorSpec, shape: Sequence[int | None], device: torch.device) -> Tensor:
     dtype: torch.dtype = getattr(torch, spec.dtype)
-    return torch.zeros(shape, dtype=dtype, device=device)
+    whole = [size for size in shape if size is not None]  # none is free any more
+    return torch.zeros(whole, dtype=dtype, device=device)

@@ -1,7 +1,8 @@
-"""Which shapes an engine is built for: an optimisation profile for every plan and every size of batch.
+"""Which shapes an engine is built for: an optimisation profile for every plan, size of batch and size of image.
 
 An engine is built once a network, so once for all widths of a topology. Every profile fixes the width of each weight
-to one plan's prefix and the number of rows to one of a few sizes: TensorRT then chooses kernels for exactly that.
+to one plan's prefix, the number of rows to one of a few and the sides of images to one of the bundle's sizes: TensorRT
+then chooses kernels for exactly that.
 """
 
 import os
@@ -15,10 +16,12 @@ from diffes.bundle import Bundle
 from diffes.errors import BundleError, InvalidInput
 from diffes.graphs import read_graph, tensor_specs
 from diffes.manifest import Graph, TensorSpec
+from diffes.sizes import Size
 
 VARIABLE = "DIFFES_TENSORRT_BATCHES"
 # rows of a call: an image is two with guidance. Every size is a profile of every plan, and takes its time and bytes.
 BATCHES = (2, 8, 32)
+LATENTS = "latents"
 _MOST_ROWS = 4096
 
 Shape = tuple[int, ...]
@@ -26,11 +29,16 @@ Shape = tuple[int, ...]
 
 @dataclass(frozen=True)
 class Profile:
-    """One graph of the bundle at one number of rows: the shape of every input that has a free axis."""
+    """One graph of the bundle at one number of rows: the shapes of every input that has a free axis, and of outputs.
+
+    `sides` are those of the latents, where a graph takes latents of any.
+    """
 
     graph: str
     rows: int
     shapes: tuple[tuple[str, Shape], ...]
+    outputs: tuple[tuple[str, Shape], ...] = ()
+    sides: Shape = ()
 
 
 @dataclass(frozen=True)
@@ -62,22 +70,13 @@ def batches_from(text: str | None) -> tuple[int, ...]:
 
 
 def engine_specs(bundle: Bundle, batches: tuple[int, ...] = BATCHES) -> tuple[EngineSpec, ...]:
-    """One engine a network of the bundle; BundleError if a graph has no network, or images are of several sizes or
-    decoded in tiles.
-    """
+    """One engine a network of the bundle; BundleError if a graph has no network, or images are decoded in tiles."""
     if tile := bundle.manifest.decode.tile:
         raise BundleError(
             "TensorRT engines decode whole images",
             expected="a bundle without tiles",
             found=f"tiles of {tile} latents",
             remedy="Export it without --decode-tile, or serve it with --backend torch or onnxruntime.",
-        )
-    if bundle.manifest.sizes:
-        raise BundleError(
-            "TensorRT engines are built for images of one size",
-            expected=f"a bundle of {bundle.image_size} alone",
-            found=", ".join(map(str, bundle.sizes)),
-            remedy="Export it without --size, or serve it with --backend torch or onnxruntime.",
         )
     graphs: dict[str, list[Graph]] = {}
     for graph in bundle.manifest.graphs:
@@ -89,8 +88,9 @@ def engine_specs(bundle: Bundle, batches: tuple[int, ...] = BATCHES) -> tuple[En
             network=bundle.folder / file,
             sha256=digests[file],
             profiles=tuple(
-                _profile(bundle, graph, rows)
+                _profile(bundle, graph, rows, size)
                 for graph in sharing
+                for size in (bundle.sizes if _has_free_sides(graph) else (bundle.image_size,))
                 for rows in (decoder_batches(batches) if graph is decoder else batches)
             ),
         )
@@ -110,15 +110,19 @@ def prefix_shape(graph: Graph, name: str, entries: Mapping[str, Entry]) -> Shape
     return whole if prefix.rows is None else (prefix.rows, *whole[1:])
 
 
-def _input_shape(bundle: Bundle, spec: TensorSpec, rows: int) -> Shape:
-    """Free axes are rows, and sides of the one size of latents that there is."""
-    if spec.name == "latents":
-        return (rows, *bundle.architecture.latent_shape)
-    return tuple(rows if size is None else size for size in spec.shape)
+def _has_free_sides(graph: Graph) -> bool:
+    return any(spec.name == LATENTS and spec.shape.count(None) > 1 for spec in graph.inputs)
 
 
-def _profile(bundle: Bundle, graph: Graph, rows: int) -> Profile:
+def _filled(spec: TensorSpec, *free: int) -> Shape:
+    """A shape whose free axes are, in their order, rows, height and width."""
+    given = iter(free)
+    return tuple(next(given) if size is None else size for size in spec.shape)
+
+
+def _profile(bundle: Bundle, graph: Graph, rows: int, size: Size) -> Profile:
     network = bundle.folder / bundle.network(graph).file
+    sides = bundle.latents_of(size)[1:]
     shapes: list[tuple[str, Shape]] = []
     for spec in tensor_specs(read_graph(network).graph.input):
         if None not in spec.shape:
@@ -126,5 +130,7 @@ def _profile(bundle: Bundle, graph: Graph, rows: int) -> Profile:
         if spec.name in graph.prefixes:
             shapes.append((spec.name, prefix_shape(graph, spec.name, bundle.blob.entries)))
         else:
-            shapes.append((spec.name, _input_shape(bundle, spec, rows)))
-    return Profile(graph.file, rows, tuple(shapes))
+            shapes.append((spec.name, _filled(spec, rows, *sides)))
+    made = size if graph is bundle.manifest.decode.graph else sides
+    outputs = tuple((spec.name, _filled(spec, rows, *made)) for spec in graph.outputs)
+    return Profile(graph.file, rows, tuple(shapes), outputs, sides if _has_free_sides(graph) else ())

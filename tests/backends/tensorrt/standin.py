@@ -84,14 +84,12 @@ class Context:
         engine.executed.append((self.profile, self.shapes, self.scratch))
         if stream != STREAM or self.scratch[1] < SCRATCH or engine.failing:
             return False
-        rows = next(shape[0] for name, shape in self.shapes.items() if not name.startswith(("weights.", "decoder.")))
         feeds = {}
         for name, spec in engine.inputs.items():
             shape = self.shapes.get(name, spec.shape)
             feeds[name] = torch.from_numpy(self._at(name, shape, np.dtype(spec.dtype)).copy())
         for (name, spec), value in zip(engine.outputs.items(), run_session(engine.session, feeds), strict=True):
-            shape = tuple(rows if size is None else size for size in spec.shape)
-            self._at(name, shape, np.dtype(spec.dtype))[...] = value.numpy()
+            self._at(name, tuple(value.shape), np.dtype(spec.dtype))[...] = value.numpy()
         return True
 
     def _at(self, name: str, shape: tuple[int | None, ...], dtype: np.dtype[Any]) -> Any:

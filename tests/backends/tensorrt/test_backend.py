@@ -13,6 +13,7 @@ from diffes.backends.tensorrt.package import find_package
 from diffes.backends.torch import TorchBackend
 from diffes.bundle import Bundle
 from diffes.errors import BackendError
+from diffes.prompts import Rows
 from diffes.rollout import seeded_noise
 from tests.backends.tensorrt.standin import MEMORY, Cache, Standin
 
@@ -106,6 +107,33 @@ def test_latents_decode_as_in_torch(runtime: Standin, latent_bundle: Bundle) -> 
     assert (backend.decode(latents) - reference.decode(latents)).abs().max() <= 1e-4
     assert [shapes["latents"][0] for _, shapes, _ in runtime.executed] == [2, 1]
     backend.close()
+
+
+def test_images_of_every_size_are_those_of_torch(runtime: Standin, tiny_sdxl_sized: Bundle) -> None:
+    reference = TorchBackend(tiny_sdxl_sized, "cpu", 1)
+    backend = TensorRTBackend(tiny_sdxl_sized, batches=(2,))
+    wording, inputs = tiny_sdxl_sized.wording, tiny_sdxl_sized.architecture.prompt_inputs()
+    (subgraph,) = tiny_sdxl_sized.manifest.subgraphs
+    for size in tiny_sdxl_sized.sizes:
+        prompts = wording.prompt(text="a red cat", unwanted="a dog", size=size).rows(inputs).branches(3.0)
+        latents = seeded_noise(range(2), tiny_sdxl_sized.latents_of(size))
+        steps = [step_of(each, prompts, subgraph.id, latents) for each in (backend, reference)]
+        torch.testing.assert_close(*steps, rtol=1e-4, atol=1e-4)
+        decoded = [each.decode(latents[:1]) for each in (backend, reference)]
+        torch.testing.assert_close(*decoded, rtol=1e-4, atol=1e-4)
+    assert len({shapes["latents"] for _, shapes, _ in runtime.executed if "latents" in shapes}) == 6
+    with pytest.raises(
+        BackendError, match=r"no profile for these latents: expected one of .*\(16, 8\).*, found \(4, 4\)"
+    ):
+        backend.decode(torch.zeros(1, 4, 4, 4))
+    backend.close()
+
+
+def step_of(backend: Backend, prompts: Rows, subgraph: str, latents: Tensor) -> Tensor:
+    """A step from the same noise, of what a backend makes of prompts itself."""
+    encoded = backend.encode(prompts)
+    conditions = backend.condition(torch.full((len(latents),), 500.0), encoded.features)
+    return backend.denoise(subgraph, latents, {**conditions, **encoded.constants})
 
 
 def test_pixels_are_clamped(runtime: Standin, tiny_bundle: Bundle) -> None:

@@ -152,3 +152,13 @@ def test_a_vae_decoder_can_be_built(rtx: Package, latent_bundle: Bundle) -> None
     spec = next(s for s in engine_specs(latent_bundle, (2,)) if s.profiles[0].graph == "decode.onnx")
     assert [profile.rows for profile in spec.profiles] == [1, 2]
     assert len(build(rtx, spec)) > 10_000
+
+
+def test_a_unets_engine_has_a_profile_for_every_size(rtx: Package, tiny_sdxl_sized: Bundle) -> None:
+    (dense,) = (subgraph.file for subgraph in tiny_sdxl_sized.manifest.subgraphs)
+    spec = next(s for s in engine_specs(tiny_sdxl_sized, (2,)) if s.profiles[0].graph == dense)
+    prepared = prepare(rtx, spec)
+    shapes = [[tuple(each) for each in profile.get_shape("latents")] for profile in prepared.profiles]
+
+    assert shapes == [[(2, 4, *sides)] * 3 for sides in ((8, 8), (8, 12), (16, 8))]
+    assert len(build(rtx, spec)) > 10_000

@@ -46,7 +46,13 @@ def test_the_file_says_what_it_holds(cache: EngineCache, specs: Specs) -> None:
     assert header["target"] == "portable"
     assert header["bytes"] == len(plan)
     assert header["profiles"] == [
-        {"graph": "condition.onnx", "rows": rows, "shapes": [["timesteps", [rows]], ["labels", [rows]]]}
+        {
+            "graph": "condition.onnx",
+            "rows": rows,
+            "shapes": [["timesteps", [rows]], ["labels", [rows]]],
+            "outputs": [["modulation", [rows, 2, 6, 32]], ["final_modulation", [rows, 2, 32]]],
+            "sides": [],
+        }
         for rows in (2, 8)
     ]
 

@@ -75,3 +75,16 @@ def test_free_sides_are_those_of_the_one_size_there_is(tiny_sdxl_bundle: Bundle)
     shapes = [dict(profile.shapes).get("latents") for profile in profiles if profile.rows == 2]
     assert (2, 4, 8, 8) in shapes
     assert {shape for shape in shapes if shape is not None} == {(2, 4, 8, 8)}
+
+
+def test_what_takes_latents_has_a_profile_for_every_size(tiny_sdxl_sized: Bundle) -> None:
+    profiles = [profile for spec in engine_specs(tiny_sdxl_sized, (2,)) for profile in spec.profiles]
+    (dense,) = (subgraph.file for subgraph in tiny_sdxl_sized.manifest.subgraphs)
+    sides = [(8, 8), (8, 12), (16, 8)]
+
+    assert [p.sides for p in profiles if p.graph == dense] == sides
+    assert [dict(p.shapes)["latents"] for p in profiles if p.graph == dense] == [(2, 4, *each) for each in sides]
+    assert [p.outputs for p in profiles if p.graph == dense] == [(("prediction", (2, 4, *each)),) for each in sides]
+    decoded = [dict(p.outputs)["images"] for p in profiles if p.graph == "decode.onnx" and p.rows == 2]
+    assert decoded == [(2, 3, 16, 16), (2, 3, 16, 24), (2, 3, 32, 16)]
+    assert [p.sides for p in profiles if p.graph in ("encode.onnx", "condition.onnx")] == [(), ()]
