@@ -43,7 +43,7 @@ class Framed(Protocol):
     def negative_target_size(self) -> str | None: ...
 
 
-def framing_of(body: Framed) -> Framing:
+def wanted(body: Framed) -> Framing:
     """Of what is wanted; InvalidInput for what is no size."""
     return Framing(
         _size("original_size", body.original_size),
@@ -52,7 +52,7 @@ def framing_of(body: Framed) -> Framing:
     )
 
 
-def unwanted_framing_of(body: Framed) -> Framing | None:
+def unwanted(body: Framed) -> Framing | None:
     """Of what guidance leads away from; None if it is that of what is wanted, as of diffusers' pipelines.
 
     They take no notice of one size without the other; here that is InvalidInput.

@@ -7,16 +7,8 @@ from pydantic import Field, model_validator
 from diffes.engine.request import MAX_GUIDANCE, MAX_IMAGES, MAX_SEED, Request
 from diffes.errors import InvalidInput
 from diffes.images import Format
+from diffes.serving import framing
 from diffes.serving.bodies import Body, Name, between
-from diffes.serving.framing import (
-    Crop,
-    OriginalSize,
-    OtherOriginalSize,
-    OtherTargetSize,
-    TargetSize,
-    framing_of,
-    unwanted_framing_of,
-)
 from diffes.serving.schema import random_seed
 from diffes.sizes import Size
 from diffes.wording import Wording
@@ -53,12 +45,12 @@ class ImagesBody(Body):
     negative_prompt: Annotated[str | None, Field(max_length=2000)] = Field(
         default=None, description="Ours: what not to show, of a model that reads texts."
     )
-    original_size: OriginalSize = None
-    crops_coords_top_left: Crop = None
-    target_size: TargetSize = None
-    negative_original_size: OtherOriginalSize = None
-    negative_crops_coords_top_left: Crop = None
-    negative_target_size: OtherTargetSize = None
+    original_size: framing.OriginalSize = None
+    crops_coords_top_left: framing.Crop = None
+    target_size: framing.TargetSize = None
+    negative_original_size: framing.OtherOriginalSize = None
+    negative_crops_coords_top_left: framing.Crop = None
+    negative_target_size: framing.OtherTargetSize = None
     seed: int | None = Field(default=None, json_schema_extra=between(0, MAX_SEED), description="Ours: of the noise.")
     steps: int | None = Field(default=None, json_schema_extra=between(1, 1000), description="Ours: denoising steps.")
     guidance: float | None = Field(default=None, json_schema_extra=between(0, MAX_GUIDANCE), description="Ours.")
@@ -80,7 +72,7 @@ class ImagesBody(Body):
         size = None if self.size in (None, "auto") else Size.read(self.size)
         return Request(
             prompt=wording.prompt(
-                self.class_label, self.prompt, self.negative_prompt, size, framing_of(self), unwanted_framing_of(self)
+                self.class_label, self.prompt, self.negative_prompt, size, framing.wanted(self), framing.unwanted(self)
             ),
             seed=random_seed() if self.seed is None else self.seed,
             images=self.n,

@@ -9,16 +9,8 @@ from pydantic import BaseModel, Field, ValidationError, model_validator
 from diffes.engine.request import MAX_GUIDANCE, MAX_IMAGES, MAX_PREVIEWS, MAX_SEED, Request, Result, Timings
 from diffes.errors import InvalidInput
 from diffes.images import png
+from diffes.serving import framing
 from diffes.serving.bodies import Body, Name, between, shown
-from diffes.serving.framing import (
-    Crop,
-    OriginalSize,
-    OtherOriginalSize,
-    OtherTargetSize,
-    TargetSize,
-    framing_of,
-    unwanted_framing_of,
-)
 from diffes.sizes import Size
 from diffes.wording import Wording
 
@@ -53,12 +45,12 @@ class GenerateBody(Body):
         default=None, json_schema_extra=between(0, MAX_GUIDANCE), description="0 or 1: none; default: the schedule's."
     )
     size: Name | None = Field(default=None, description="WIDTHxHEIGHT, one of the bundle's; default: the model's own.")
-    original_size: OriginalSize = None
-    crops_coords_top_left: Crop = None
-    target_size: TargetSize = None
-    negative_original_size: OtherOriginalSize = None
-    negative_crops_coords_top_left: Crop = None
-    negative_target_size: OtherTargetSize = None
+    original_size: framing.OriginalSize = None
+    crops_coords_top_left: framing.Crop = None
+    target_size: framing.TargetSize = None
+    negative_original_size: framing.OtherOriginalSize = None
+    negative_crops_coords_top_left: framing.Crop = None
+    negative_target_size: framing.OtherTargetSize = None
     schedule: Name | None = Field(default=None, description="One of the bundle's schedules; default: the bundle's.")
     timeout_s: float | None = Field(
         default=None,
@@ -97,7 +89,7 @@ class GenerateBody(Body):
         size = None if self.size is None else Size.read(self.size)
         return Request(
             prompt=wording.prompt(
-                self.label, self.prompt, self.negative_prompt, size, framing_of(self), unwanted_framing_of(self)
+                self.label, self.prompt, self.negative_prompt, size, framing.wanted(self), framing.unwanted(self)
             ),
             seed=random_seed() if self.seed is None else self.seed,
             images=self.n,
