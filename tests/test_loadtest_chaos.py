@@ -19,7 +19,8 @@ from tests.tritonserver import HOSTING, Server
 
 pytestmark = pytest.mark.alone
 
-ANYHOW = ("slo.share=0", "slo.failed=1")  # how many are served meanwhile is the machine's affair
+# how many are served meanwhile, and how promptly requests are sent while five services start, is the machine's affair
+ANYHOW = ("slo.share=0", "slo.failed=1", "slo.within=60")
 KILL = '{kind="kill-worker", at=4}'
 KILL_ENGINE = '{kind="kill-engine", at=4}'
 PAUSE = '{kind="pause-engine", at=3, lasting=4}'
