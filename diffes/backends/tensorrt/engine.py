@@ -10,13 +10,12 @@ from torch import Tensor
 from diffes.backends.buckets import pieces
 from diffes.backends.tensorrt.gpu import Gpu
 from diffes.backends.tensorrt.package import Package
-from diffes.backends.tensorrt.profiles import LATENTS, EngineSpec, Profile
+from diffes.backends.tensorrt.profiles import LATENTS, EngineSpec, Place, Profile, Shape
 from diffes.blob import ALIGNMENT, Entry
 from diffes.errors import BackendError
 from diffes.manifest import Graph, TensorSpec
 
 Addresses = Mapping[str, int]
-Place = tuple[str, tuple[int, ...]]  # a graph, and the sides of latents where they are free
 
 
 def weight_addresses(graph: Graph, entries: Mapping[str, Entry], base: int) -> dict[str, int]:
@@ -43,7 +42,7 @@ class Ports:
         """Zeros at first. Rows never meet, so what pads a batch may be whatever was there before."""
         inputs, outputs = dict(largest.shapes), dict(largest.outputs)
         return cls(
-            {spec.name: _zeros(spec, inputs.get(spec.name, spec.shape), device) for spec in graph.inputs},
+            {spec.name: _zeros(spec, inputs[spec.name], device) for spec in graph.inputs},
             {spec.name: _zeros(spec, outputs[spec.name], device) for spec in graph.outputs},
         )
 
@@ -80,16 +79,18 @@ class LoadedEngine:
     def bind(self, graphs: Sequence[Graph], weights: Mapping[str, Addresses], scratch: Tensor) -> None:
         """Make the contexts. `weights` are the addresses of each graph's weights, by its file."""
         by_file = {graph.file: graph for graph in graphs}
-        for profile in sorted(self._spec.profiles, key=lambda profile: profile.rows):  # the largest comes last
-            place = profile.graph, profile.sides
-            self._rows[place] = (*self._rows.get(place, ()), profile.rows)
+        largest: dict[Place, Profile] = {}
+        for profile in sorted(self._spec.profiles, key=lambda profile: profile.rows):
+            self._rows[profile.place] = (*self._rows.get(profile.place, ()), profile.rows)
+            largest[profile.place] = profile
+        for place, profile in largest.items():
             self._ports[place] = Ports.of(by_file[profile.graph], profile, self._gpu.device)
         with self._gpu.active():
             for index, profile in enumerate(self._spec.profiles):
-                place = profile.graph, profile.sides
-                context = self._bound(index, profile, {**self._ports[place].addresses, **weights[profile.graph]})
+                addresses = {**self._ports[profile.place].addresses, **weights[profile.graph]}
+                context = self._bound(index, profile, addresses)
                 context.set_device_memory(scratch.data_ptr(), scratch.nbytes)
-                self._contexts[place, profile.rows] = context
+                self._contexts[profile.place, profile.rows] = context
             self._gpu.synchronize()
 
     def run(self, graph: str, inputs: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -136,7 +137,6 @@ class LoadedEngine:
         return context
 
 
-def _zeros(spec: TensorSpec, shape: Sequence[int | None], device: torch.device) -> Tensor:
+def _zeros(spec: TensorSpec, shape: Shape, device: torch.device) -> Tensor:
     dtype: torch.dtype = getattr(torch, spec.dtype)
-    whole = [size for size in shape if size is not None]  # none is free any more
-    return torch.zeros(whole, dtype=dtype, device=device)
+    return torch.zeros(shape, dtype=dtype, device=device)

@@ -6,7 +6,7 @@ then chooses kernels for exactly that.
 """
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -25,6 +25,7 @@ LATENTS = "latents"
 _MOST_ROWS = 4096
 
 Shape = tuple[int, ...]
+Place = tuple[str, Shape]  # a graph, and the sides of latents where they are free
 
 
 @dataclass(frozen=True)
@@ -39,6 +40,11 @@ class Profile:
     shapes: tuple[tuple[str, Shape], ...]
     outputs: tuple[tuple[str, Shape], ...] = ()
     sides: Shape = ()
+
+    @property
+    def place(self) -> Place:
+        """What profiles have in common that differ in their rows alone."""
+        return self.graph, self.sides
 
 
 @dataclass(frozen=True)
@@ -82,13 +88,14 @@ def engine_specs(bundle: Bundle, batches: tuple[int, ...] = BATCHES) -> tuple[En
     for graph in bundle.manifest.graphs:
         graphs.setdefault(bundle.network(graph).file, []).append(graph)
     digests = {network.file: network.sha256 for network in bundle.manifest.networks}
+    inputs = {file: tensor_specs(read_graph(bundle.folder / file).graph.input) for file in graphs}
     decoder = bundle.manifest.decode.graph
     return tuple(
         EngineSpec(
             network=bundle.folder / file,
             sha256=digests[file],
             profiles=tuple(
-                _profile(bundle, graph, rows, size)
+                _profile(bundle, graph, inputs[file], rows, size)
                 for graph in sharing
                 for size in (bundle.sizes if _has_free_sides(graph) else (bundle.image_size,))
                 for rows in (decoder_batches(batches) if graph is decoder else batches)
@@ -120,11 +127,11 @@ def _filled(spec: TensorSpec, *free: int) -> Shape:
     return tuple(next(given) if size is None else size for size in spec.shape)
 
 
-def _profile(bundle: Bundle, graph: Graph, rows: int, size: Size) -> Profile:
-    network = bundle.folder / bundle.network(graph).file
+def _profile(bundle: Bundle, graph: Graph, inputs: Sequence[TensorSpec], rows: int, size: Size) -> Profile:
+    """`inputs` are the network's, weights included."""
     sides = bundle.latents_of(size)[1:]
     shapes: list[tuple[str, Shape]] = []
-    for spec in tensor_specs(read_graph(network).graph.input):
+    for spec in inputs:
         if None not in spec.shape:
             continue
         if spec.name in graph.prefixes:
