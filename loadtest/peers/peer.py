@@ -66,6 +66,12 @@ class Answer(BaseModel):
     prompt: None = None
     negative_prompt: None = None
     size: str
+    original_size: None = None
+    crops_coords_top_left: None = None
+    target_size: None = None
+    negative_original_size: None = None
+    negative_crops_coords_top_left: None = None
+    negative_target_size: None = None
     schedule: str = "dense"
     shed_from: None = None
     steps: int
