@@ -5,7 +5,7 @@ what engine_gap.py did.
 from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
 
-from serving_statistics import BETTER, PEERS, WHOLE, beside
+from serving_statistics import BETTER, PEERS, WHOLE, beside, ratio
 from tables import MISSING, markdown, quartiles, versions_of
 
 Measured = dict[str, Any]
@@ -63,12 +63,17 @@ def _beside(each: Measured, at: Sequence[Measured]) -> str:
     peers = [peer for peer in at if peer["scheduler"] in PEERS]
     if each in peers:
         return MISSING
-    ratios, spread = beside(each, peers), each.get("spread")
-    told = (f"{ratios[what]:.2f}" + (_edges(spread[what]) if spread else "") for what in BETTER)
-    return " / ".join(told)
+    ratios, spread = beside(each, peers), each.get("spread") or {}
+    return " / ".join(_times(ratios[what]) + _edges(spread.get(what)) for what in BETTER)
 
 
-def _edges(edges: Sequence[float]) -> str:
+def _times(found: float | None) -> str:
+    return MISSING if found is None else f"{found:.2f}"
+
+
+def _edges(edges: Sequence[float] | None) -> str:
+    if edges is None:
+        return ""
     low, high = (f"{edge:.2f}" for edge in edges)
     return f" ({low}–{high})"
 
@@ -120,8 +125,8 @@ def deadlines_table(result: dict[str, Any]) -> str:
                 f"{slack} x",
                 *(f"{most.done:.2f} (of {most.of['load']:g})" for most in done),
                 f"{100 * kept['refused']:.1f} % / {100 * kept['dropped']:.1f} %",
-                "–" if kept["p99"] is None else f"{kept['p99'] / kept['alone']:.2f}",
-                " / ".join(f"{leaving[ours].done / most[WHOLE].done:.2f}" for most in (waiting, leaving)),
+                MISSING if kept["p99"] is None else f"{kept['p99'] / kept['alone']:.2f}",
+                " / ".join(_times(ratio(leaving[ours].done, most[WHOLE].done)) for most in (waiting, leaving)),
             ]
         )
     told = [head for name in (WHOLE, "diffes") for head in (name, f"{name}, with deadlines")]

@@ -64,9 +64,9 @@ def gaps() -> dict[str, Any]:
     return {"machine": machine, "dtype": "bfloat16", "backend": "torch", "gaps": [gap]}
 
 
-def written(folder: Path) -> tuple[Done, list[list[str]]]:
+def written(folder: Path, told: dict[str, Any] | None = None) -> tuple[Done, list[list[str]]]:
     (folder / "serving").mkdir()
-    (folder / "serving" / "gpu.json").write_text(json.dumps(result()))
+    (folder / "serving" / "gpu.json").write_text(json.dumps(told or result()))
     document = folder / "performance.md"
     document.write_text(DOCUMENT)
     (folder / "gaps").mkdir()
@@ -88,6 +88,17 @@ def test_every_scheduler_is_told_in_times_of_one_image_alone_and_ours_beside_the
     conditions = next(line for (line, *_) in lines if "A GPU" in line)
     assert "up to 16 images in a step, 1,000 / 2,000 requests" in conditions
     assert "one image alone, 100 ms" in conditions
+
+
+def test_a_peer_that_did_nothing_in_time_is_no_measure_of_what_others_did(tmp_path: Path) -> None:
+    told = result()
+    for each in told["loads"]:
+        each["good"] = {slack: share if "diffes" in each["scheduler"] else 0.0 for slack, share in each["good"].items()}
+    told["loads"][2]["spread"]["good"] = None
+    done, lines = written(tmp_path, told)
+    assert done.error is None
+    assert "1.00 (0.90–1.10) / 0.75 (0.60–0.90) / –" in [line[-1] for line in lines]
+    assert "0.50 / 0.50 / –" in [line[-1] for line in lines]
 
 
 def test_a_scheduler_bears_the_load_at_which_its_slowest_begin_to_be_late(tmp_path: Path) -> None:
