@@ -20,8 +20,9 @@ from diffes.manifest import Graph, Network
 from diffes.nodes import keep_nodes
 from export.pieces import Piece
 from export.placement import ONNX_TYPES
+from export.traces import own_graph
 from export.verify import verify_network
-from export.writer import BLOB, VERIFIED_ROWS, Progress, traced
+from export.writer import BLOB, VERIFIED_ROWS, Progress
 
 _HALF_PRECISION = (onnx.TensorProto.FLOAT16, onnx.TensorProto.BFLOAT16)
 # TensorRT takes Attention only where it has one kernel for it: TensorRT-RTX 1.7 did in 16 bits with heads of these
@@ -57,7 +58,7 @@ def write_networks(
 def as_network(piece: Piece, entries: Mapping[str, Entry]) -> onnx.ModelProto:
     """The piece's graph with its weights as inputs after its own; BundleError for an operator not of ONNX's own."""
     model = onnx.ModelProto()
-    model.CopyFrom(traced(piece))
+    model.CopyFrom(own_graph(piece))
     for name, prefix in piece.prefixes.items():
         entry = entries[prefix.tensor]
         rows = entry.shape[:1] if prefix.rows is None else (prefix.rows,)

@@ -1,20 +1,15 @@
 """Write pieces as ONNX files beside the blob: one trace per topology, one small file per piece."""
 
-from collections.abc import Callable, Hashable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-
-import onnx
 
 from diffes.blob import Blob, Entry
 from diffes.files import sha256_of
 from diffes.graphs import tensor_specs
-from diffes.manifest import WEIGHTS, Graph
-from export import contrib
+from diffes.manifest import Graph
 from export.pieces import Piece
 from export.placement import place
-from export.rewrite import merge_equal_nodes, use_stored_layouts
-from export.thinning import thinned
-from export.trace import TRACED_ROWS, trace
+from export.traces import runtime_graph
 from export.verify import verify_graph
 
 Progress = Callable[[str, float], None]  # what is being done, and the share done
@@ -42,40 +37,8 @@ def write_graphs(
     return graphs, worst if verify else None
 
 
-# by topology; a trace takes seconds, of a large model minutes, and holds no weights
-_traces: dict[Hashable, onnx.ModelProto] = {}
-_templates: dict[Hashable, onnx.ModelProto] = {}
-
-
-def traced(piece: Piece) -> onnx.ModelProto:
-    """The piece's graph, in ONNX's own operators."""
-    if piece.topology not in _traces:
-        model = trace(piece.traced, piece.inputs(TRACED_ROWS), piece.outputs, sides=piece.sides)
-        merge_equal_nodes(model)
-        _traces[piece.topology] = model
-    return _cut(_traces[piece.topology], piece)
-
-
-def _template(piece: Piece) -> onnx.ModelProto:
-    """The same in ONNX Runtime's operators, which read weights as they are stored."""
-    if piece.topology not in _templates:
-        model = trace(piece.traced, piece.inputs(TRACED_ROWS), piece.outputs, contrib, piece.sides)
-        use_stored_layouts(model)
-        merge_equal_nodes(model)
-        _templates[piece.topology] = model
-    return _cut(_templates[piece.topology], piece)
-
-
-def _cut(graph: onnx.ModelProto, piece: Piece) -> onnx.ModelProto:
-    """The graph of a whole, cut to what the piece has of its weights."""
-    if piece.whole is None:
-        return graph
-    weights = {tensor.name for tensor in graph.graph.initializer if tensor.name.startswith(WEIGHTS)}
-    return thinned(graph, weights.difference(piece.prefixes))
-
-
 def _write(folder: Path, piece: Piece, entries: Mapping[str, Entry]) -> Graph:
-    model = place(_template(piece), piece.prefixes, entries, BLOB)
+    model = place(runtime_graph(piece), piece.prefixes, entries, BLOB)
     path = folder / piece.file
     path.write_bytes(model.SerializeToString(deterministic=True))
     return Graph(

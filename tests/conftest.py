@@ -1,6 +1,7 @@
 """A tiny DiT for every test: random weights in a diffusers folder, nothing trained, nothing downloaded."""
 
 import json
+import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -27,9 +28,13 @@ torch.set_num_threads(1)  # tiny tensors: threads would only wait for each other
 
 @pytest.fixture(scope="session", autouse=True)
 def _own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """Keep every calibration a test makes out of the user's cache."""
+    """Keep every calibration a test makes out of the user's cache, and traces for all processes of this run."""
+    run, own = tmp_path_factory.getbasetemp(), tmp_path_factory.mktemp("cache")
+    traces = (run.parent if "PYTEST_XDIST_WORKER" in os.environ else run) / "traces"
+    traces.mkdir(exist_ok=True)
+    (own / "traces").symlink_to(traces)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("DIFFES_CACHE", str(tmp_path_factory.mktemp("cache")))
+        patch.setenv("DIFFES_CACHE", str(own))
         yield
 
 

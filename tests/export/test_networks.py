@@ -182,7 +182,7 @@ def test_operators_of_one_runtime_are_refused(monkeypatch: pytest.MonkeyPatch) -
     piece, entries = attending(64, torch.bfloat16)
     foreign = as_network(piece, entries)
     foreign.graph.node.append(onnx.helper.make_node("FastGelu", ["x"], ["g"], domain="com.microsoft"))
-    monkeypatch.setattr("export.networks.traced", lambda _: foreign)
+    monkeypatch.setattr("export.networks.own_graph", lambda _: foreign)
     with pytest.raises(BundleError, match=r"a\.onnx needs operators .*com\.microsoft\.FastGelu"):
         as_network(dataclasses.replace(piece, prefixes={}), entries)
 

@@ -14,7 +14,7 @@ from diffes.blob import write_blob
 from diffes.checkpoint import Checkpoint
 from diffes.latency.stand import Subject, UnorderedModel
 from diffes.schedule import BlockPlan
-from export import writer
+from export import traces, writer
 from export.pieces import denoiser_piece
 from export.thinning import thinned
 from export.trace import trace
@@ -98,8 +98,9 @@ def test_plans_that_skip_different_layers_are_traced_once(
         traced.append(args)
         return trace(*args, **kwargs)
 
-    monkeypatch.setattr(writer, "_templates", {})
-    monkeypatch.setattr("export.writer.trace", counted)
+    monkeypatch.setenv("DIFFES_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr(traces, "_known", {})
+    monkeypatch.setattr(traces, "trace", counted)
     graphs, error = writer.write_graphs(tmp_path, pieces, verify=True, progress=lambda *_: None)
     assert len(graphs) == len(plans)
     assert error is not None
