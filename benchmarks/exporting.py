@@ -2,18 +2,21 @@
 
     python benchmarks/exporting.py sdxl out/sdxl --guidance 5 --out benchmarks/results/exporting/sdxl.json
 
-Writes OUT/model if it is not there, then OUT/bundle by benchmarks/random_bundle.py in a process of its own, which is
-looked at a hundred times a second: `anonymous` is the most bytes it held that nobody can take away, `resident` the
-most with pages of mapped files (the model that it reads), which the system drops when it needs them. Both count torch.
+Writes OUT/model if it is not there, then OUT/bundle by benchmarks/random_bundle.py in a process of its own, which finds
+no trace of an earlier export and is looked at a hundred times a second: `anonymous` is the most bytes it held that
+nobody can take away, `resident` the most with pages of mapped files (the model that it reads), which the system drops
+when it needs them. Both count torch.
 """
 
 import argparse
 import json
+import os
 import subprocess
 import sys
 import time
 from contextlib import suppress
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import psutil
@@ -58,7 +61,7 @@ def exported(folder: Path, dtype: str, guidance: float, *, verify: bool) -> dict
 def _watched(command: list[str]) -> tuple[int, int]:
     """The most anonymous and the most resident bytes that the command's process had."""
     anonymous = resident = 0
-    with subprocess.Popen(command) as process:
+    with TemporaryDirectory() as cache, subprocess.Popen(command, env=os.environ | {"DIFFES_CACHE": cache}) as process:
         watched = psutil.Process(process.pid)
         while process.poll() is None:
             with suppress(psutil.NoSuchProcess):  # it may end in between
